@@ -1,0 +1,1 @@
+"""Benchmarks: run by a command, reported as figures, never asserted in tests."""

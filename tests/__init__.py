@@ -1,0 +1,1 @@
+"""Specifications, by room: each folder mirrors one room of the program."""

@@ -1,0 +1,1 @@
+"""Promises under kill, freeze and cut: real processes, signals at named points."""

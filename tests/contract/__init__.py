@@ -1,0 +1,1 @@
+"""The contract as the official SDKs see it."""
