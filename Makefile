@@ -1,0 +1,81 @@
+# What can be done in a checkout. `make` alone lists it.
+#
+# A machine needs Python 3.11 or newer with its venv module, make, and a package index; nothing else is
+# assumed and nothing outside this folder is written. Everything installed is named in the lock files, with
+# its hash: the build backend too, so the project itself is built without fetching anything.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup check test demo soak bench docs lock clean
+
+export UV_PYTHON_DOWNLOADS := never
+export UV_SYSTEM_CERTS := 1
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+
+BIN := .venv/bin
+READY := .venv/.ready
+PRIVATE_UV := .uv/bin/uv
+UV := $(or $(shell command -v uv 2>/dev/null),$(PRIVATE_UV))
+
+# Cheap and near the ground first, whole processes last.
+ROOMS := house storage events engine api cli contract chaos
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make .venv, with .venv/bin/batchmill in it
+
+check: setup ## Check style, types, the directions of imports, and the rules of the tree
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/house
+
+test: setup ## Run every test but the soak
+	$(BIN)/pytest -q $(ROOMS:%=tests/%)
+
+demo: setup ## Run a batch of 2,000 lines through an embedded stack and show what happened
+	$(BIN)/batchmill demo
+
+soak: setup ## Run the full matrix of crashes and the long runs
+	$(BIN)/pytest -q -m soak --timeout 3600 tests
+
+bench: setup ## Measure throughput and memory on this machine
+	$(BIN)/python -m bench
+
+docs: setup ## Write the reference pages from the code
+	$(BIN)/python -m cli.reference
+
+lock: $(UV) ## Write the lock files from pyproject.toml (UPGRADE=1: with the newest versions)
+	$(COMPILE) --output-file requirements.lock
+	$(COMPILE) --constraint requirements.lock --extra demo --group dev --output-file requirements-dev.lock
+
+clean: ## Remove what was built and cached
+	rm -rf .venv .uv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+COMPILE = $(UV) pip compile pyproject.toml --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \
+	--generate-hashes --no-annotate --no-header --no-emit-index-url
+
+FIND_PYTHON = for name in python3.13 python3.12 python3.11 python3; do \
+	  if "$$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	  then echo "$$name"; exit; fi; \
+	done; \
+	echo 'Batchmill needs Python 3.11 or newer with its venv module (Debian: apt-get install python3-venv).' >&2; \
+	exit 1
+
+$(READY): pyproject.toml requirements-dev.lock $(filter $(PRIVATE_UV),$(UV))
+	@test -x $(BIN)/python || { python=$$($(FIND_PYTHON)); $(UV) venv --quiet --python "$$python" .venv; }
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The version and hashes of uv itself come from the lock file, so pip can be as strict about it.
+$(PRIVATE_UV): requirements-dev.lock
+	@python=$$($(FIND_PYTHON)); "$$python" -m venv --clear .uv
+	@awk '/^uv==/ { on = 1 } on { print } on && !/\\$$/ { exit }' requirements-dev.lock > .uv/requirements.lock
+	@.uv/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r .uv/requirements.lock
+	@touch $@
