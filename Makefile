@@ -1,7 +1,7 @@
 # What can be done in a checkout. `make` alone lists it.
 #
 # A machine needs Python 3.11 or newer with its venv module, make, and a package index; nothing else is
-# assumed and nothing outside this folder is written. Everything installed is named in the lock files, with
+# assumed, and only package caches are written outside this folder. Everything installed is named in the lock files, with
 # its hash: the build backend too, so the project itself is built without fetching anything.
 
 SHELL := /bin/bash
