@@ -1,0 +1,95 @@
+"""Named points at each side of each commit, publish, ack and put, where a test can break a real process.
+
+`BATCHMILL_FAILPOINTS` is a comma-separated list of `name=action[@n]`: `kill` (SIGKILL to the own process
+group), `raise`, `hang`; `@n` acts on the n-th passage (default 1) and only then. Unset, a point costs one
+global lookup.
+"""
+
+import asyncio
+import os
+import signal
+from typing import Final
+
+from events.errors import BatchmillError
+
+ENVIRONMENT: Final = "BATCHMILL_FAILPOINTS"
+NAMES: Final = (
+    "append.before",
+    "append.after",
+    "flush.before",
+    "flush.after",
+    "erase.before",
+    "erase.after",
+    "put.before",
+    "put.after",
+    "delete.before",
+    "delete.after",
+    "announce.before",
+    "announce.after",
+    "offer.before",
+    "offer.after",
+    "claim.before",
+    "claim.after",
+    "hand_back.before",
+    "hand_back.after",
+    "hand_out.before",
+    "hand_out.after",
+    "work.ack",
+    "checkpoint.before",
+    "checkpoint.after",
+    "send.before",
+    "send.after",
+)
+"""Every point there is; a name that is not here is refused."""
+
+
+class FailpointRaised(BatchmillError):
+    """The error that a failpoint was told to raise."""
+
+
+class _Armed:
+    def __init__(self, action: str, passage: int) -> None:
+        self.action = action
+        self.passage = passage
+        self.passed = 0
+
+
+_armed: dict[str, _Armed] = {}
+
+
+def arm(text: str) -> None:
+    """Arms the points named in `text` (the form of `BATCHMILL_FAILPOINTS`); an empty text disarms all.
+
+    Raises `BatchmillError` for an unknown name or action.
+    """
+    _armed.clear()
+    for item in filter(None, text.split(",")):
+        name, _, action = item.partition("=")
+        action, _, passage = action.partition("@")
+        if name not in NAMES or action not in ("kill", "raise", "hang"):
+            raise BatchmillError(
+                f"{ENVIRONMENT}: no failpoint {item!r}; points are {', '.join(NAMES)}, actions kill, raise, hang"
+            )
+        _armed[name] = _Armed(action, int(passage or 1))
+
+
+async def at(name: str) -> None:
+    """Passes the point `name`: does nothing unless a test armed it."""
+    if not _armed:
+        return
+    point = _armed.get(name)
+    if point is None:
+        return
+    point.passed += 1
+    if point.passed != point.passage:
+        return
+    match point.action:
+        case "kill":
+            os.killpg(os.getpgid(0), signal.SIGKILL)
+        case "raise":
+            raise FailpointRaised(f"failpoint {name}")
+        case "hang":
+            await asyncio.Event().wait()
+
+
+arm(os.environ.get(ENVIRONMENT, ""))

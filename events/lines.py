@@ -1,0 +1,122 @@
+"""What one flush says of each of its lines, and the bodies that go with it.
+
+`LineFacts` is stored beside the event (column `lines`): columns of small integers as MessagePack, about
+25 bytes a line. The result lines themselves are one attachment, compressed together. No fold reads either.
+"""
+
+import hashlib
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+import zstandard
+
+from events.batch import Usage
+
+COMPRESSION_LEVEL: Final = 1
+"""zstd 1: what was measured as cheap enough for a durable loop to stay near a bare one."""
+
+TIMED_OUT, NOT_CONNECTED, INVALID, TOO_LARGE, WORKER_LOST = -1, -2, -3, -4, -5
+ERROR_CODES: Final = {
+    TIMED_OUT: "request_timeout",
+    NOT_CONNECTED: "connection_error",
+    INVALID: "invalid_response",
+    TOO_LARGE: "response_too_large",
+    WORKER_LOST: "worker_lost",
+}
+"""Statuses of lines that never got a usable HTTP answer; every other status is the HTTP status."""
+
+
+class LineOutcome(msgspec.Struct, frozen=True):
+    """What became of one line. `result` is its whole line of the output or error file, with its newline.
+
+    `line` is the ordinal among the request lines of the input, from 0. `started` is Unix time in seconds,
+    `seconds` what the last attempt took.
+    """
+
+    line: int
+    status: int
+    attempts: int
+    usage: Usage
+    started: float
+    seconds: float
+    result: bytes
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it belongs into the output file."""
+        return 200 <= self.status < 300
+
+
+class LineFacts(msgspec.Struct, frozen=True, array_like=True):
+    """The facts of the lines of one flush, as columns of equal length, in ascending line order.
+
+    `sizes` are bytes of each result line in the uncompressed attachment; `started_ms` counts from the
+    event's `began_ms`.
+    """
+
+    lines: list[int]
+    statuses: list[int]
+    attempts: list[int]
+    sizes: list[int]
+    input_tokens: list[int]
+    output_tokens: list[int]
+    cached_tokens: list[int]
+    reasoning_tokens: list[int]
+    started_ms: list[int]
+    took_ms: list[int]
+
+    def results(self, block: bytes) -> Iterator[tuple[int, int, bytes]]:
+        """(line, status, result line) for each line of a flush, given its uncompressed attachment."""
+        start = 0
+        for line, status, size in zip(self.lines, self.statuses, self.sizes, strict=True):
+            yield line, status, block[start : start + size]
+            start += size
+
+
+def pack_facts(outcomes: Sequence[LineOutcome], began_ms: int) -> bytes:
+    """The `lines` column of a flush; `outcomes` in ascending line order."""
+    return msgspec.msgpack.encode(
+        LineFacts(
+            [o.line for o in outcomes],
+            [o.status for o in outcomes],
+            [o.attempts for o in outcomes],
+            [len(o.result) for o in outcomes],
+            [o.usage.input_tokens for o in outcomes],
+            [o.usage.output_tokens for o in outcomes],
+            [o.usage.cached_tokens for o in outcomes],
+            [o.usage.reasoning_tokens for o in outcomes],
+            [max(0, int(o.started * 1000) - began_ms) for o in outcomes],
+            [int(o.seconds * 1000) for o in outcomes],
+        )
+    )
+
+
+_facts = msgspec.msgpack.Decoder(LineFacts)
+
+
+def unpack_facts(column: bytes) -> LineFacts:
+    """The facts of a flush from its `lines` column."""
+    return _facts.decode(column)
+
+
+def pack_block(results: Sequence[bytes]) -> bytes:
+    """The attachment body of the result lines, in ascending line order.
+
+    The compressor lives for one call: a zstd object serves one thread at a time.
+    """
+    return zstandard.ZstdCompressor(level=COMPRESSION_LEVEL, write_checksum=False).compress(b"".join(results))
+
+
+def unpack_block(body: bytes, limit: int = 1 << 30) -> bytes:
+    """The uncompressed attachment; refuses to grow over `limit` bytes."""
+    return zstandard.ZstdDecompressor().decompress(body, max_output_size=limit)
+
+
+def root_digest(lines: Sequence[int], results: Sequence[bytes], salt: bytes) -> str:
+    """The hex SHA-256 over the salted digest of each result line: SHA-256(salt, line as 8 bytes, text)."""
+    whole = hashlib.sha256()
+    for line, result in zip(lines, results, strict=True):
+        whole.update(hashlib.sha256(salt + struct.pack(">q", line) + result).digest())
+    return whole.hexdigest()
