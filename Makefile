@@ -1,8 +1,8 @@
 # What can be done in a checkout. `make` alone lists it.
 #
 # A machine needs Python 3.11 or newer with its venv module, make, and a package index; nothing else is
-# assumed, and only package caches are written outside this folder. Everything installed is named in the lock files, with
-# its hash: the build backend too, so the project itself is built without fetching anything.
+# assumed, and only package caches are written outside this folder. Everything installed is named in the
+# lock files, with its hash: the build backend too, so the project itself is built without fetching anything.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -68,14 +68,16 @@ FIND_PYTHON = for name in python3.13 python3.12 python3.11 python3; do \
 	exit 1
 
 $(READY): pyproject.toml requirements-dev.lock $(filter $(PRIVATE_UV),$(UV))
-	@test -x $(BIN)/python || { python=$$($(FIND_PYTHON)); $(UV) venv --quiet --python "$$python" .venv; }
+	@echo 'Setting up .venv'
+	@test -x $(BIN)/python || { python=$$($(FIND_PYTHON)) && $(UV) venv --quiet --python "$$python" .venv; }
 	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # The version and hashes of uv itself come from the lock file, so pip can be as strict about it.
 $(PRIVATE_UV): requirements-dev.lock
-	@python=$$($(FIND_PYTHON)); "$$python" -m venv --clear .uv
+	@echo 'Bringing uv into .uv'
+	@python=$$($(FIND_PYTHON)) && "$$python" -m venv --clear .uv
 	@awk '/^uv==/ { on = 1 } on { print } on && !/\\$$/ { exit }' requirements-dev.lock > .uv/requirements.lock
 	@.uv/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r .uv/requirements.lock
 	@touch $@
