@@ -1,0 +1,91 @@
+"""The writing of values: what is shown can be read back, and secrets are not shown."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cli.settings_values import (
+    mask_url,
+    parse_duration,
+    parse_size,
+    parse_windows,
+    show_duration,
+    show_size,
+)
+
+SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+@given(st.floats(min_value=0, max_value=1e12))
+def test_a_duration_reads_back_as_it_was_shown(seconds: float) -> None:
+    assert parse_duration(show_duration(seconds)) == seconds
+
+
+@given(st.integers(0, 10**6), st.sampled_from(sorted(SECONDS)))
+def test_a_duration_is_its_count_of_its_unit(count: int, unit: str) -> None:
+    assert parse_duration(f"{count}{unit}") == pytest.approx(count * SECONDS[unit])
+
+
+@given(st.integers(0, 2**63))
+def test_a_size_reads_back_as_it_was_shown(size: int) -> None:
+    assert parse_size(show_size(size)) == size
+
+
+@given(st.integers(0, 10**6), st.sampled_from(sorted(BYTES)))
+def test_a_size_is_its_count_of_its_unit(count: int, unit: str) -> None:
+    assert parse_size(f"{count}{unit}") == count * BYTES[unit]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.25, "250ms"), (30, "30s"), (600, "10m"), (86400, "1d"), (90, "90s"), (2.5, "2500ms"), (0, "0s")],
+)
+def test_a_duration_is_shown_in_its_largest_whole_unit(seconds: float, text: str) -> None:
+    assert show_duration(seconds) == text
+
+
+@pytest.mark.parametrize(("size", "text"), [(16 * 2**20, "16MiB"), (2**30, "1GiB"), (1000, "1000"), (0, "0")])
+def test_a_size_is_shown_in_its_largest_whole_unit(size: int, text: str) -> None:
+    assert show_size(size) == text
+
+
+@pytest.mark.parametrize("text", ["", "-1s", "1 parsec", "s", "1MiB", "1e3s", "nan", "inf", "1.s"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "16M", "1mib", "MiB", "1s", "1e3"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_size(text)
+
+
+@given(st.lists(st.from_regex(r"[1-9][0-9]{0,5}[smhd]", fullmatch=True), min_size=1, unique=True))
+def test_completion_windows_keep_their_order(windows: list[str]) -> None:
+    assert parse_windows(",".join(windows)) == tuple(windows)
+
+
+@pytest.mark.parametrize("text", ["", "24", "0h", "24h,", "24h,24h", "1w", "24H"])
+def test_what_is_no_list_of_completion_windows_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_windows(text)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://ada:hush@db:5432/mill", "postgresql://ada:***@db:5432/mill"),
+        (
+            "postgresql://ada@db/mill?host=/run/pg&password=hush",
+            "postgresql://ada@db/mill?host=/run/pg&password=***",
+        ),
+        ("postgresql://ada:hu:sh@a:1,b:2/mill", "postgresql://ada:***@a:1,b:2/mill"),
+        ("s3://bucket/prefix?secret_access_key=hush", "s3://bucket/prefix?secret_access_key=***"),
+        ("http://127.0.0.1:8000/v1", "http://127.0.0.1:8000/v1"),
+        ("file:///var/lib/mill", "file:///var/lib/mill"),
+    ],
+)
+def test_a_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
+    assert mask_url(url) == shown
