@@ -1,0 +1,132 @@
+"""Connections to Postgres: pools with a bound on every wait, and database errors as ours."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from events.errors import BatchmillError, DatabaseUnavailable, EventMismatch, LeadershipLost, LogBusy
+
+Connection = PoolConnectionProxy[asyncpg.Record]
+LOST: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    OSError,
+)
+"""What says that this connection, or the whole server, is of no use for the moment."""
+
+
+class Database:
+    """Two pools to one database: reads never wait behind appends.
+
+    Every statement has a time-out on the client's side too, so that a network that swallows packets ends
+    in an error. A server that turned read-only expires the pool (asyncpg would keep such connections).
+    """
+
+    def __init__(self, reads: asyncpg.Pool, writes: asyncpg.Pool, patience: float) -> None:
+        self._reads = reads
+        self._writes = writes
+        self._patience = patience
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        *,
+        connections: int = 8,
+        patience: float = 5.0,
+        statement_timeout: float = 30.0,
+        statement_cache: int = 100,
+    ) -> "Database":
+        """Connects; at most `connections` in all. `patience`: seconds that a call waits for a connection
+        or for the log before it gives up. Raises `DatabaseUnavailable`."""
+        writing = max(1, connections // 2)
+
+        async def pool(size: int) -> asyncpg.Pool:
+            return await asyncpg.create_pool(
+                url,
+                min_size=1,
+                max_size=size,
+                command_timeout=statement_timeout,
+                timeout=10.0,
+                statement_cache_size=statement_cache,
+                reset=_keep,
+            )
+
+        reads: asyncpg.Pool | None = None
+        try:
+            reads = await pool(max(1, connections - writing))
+            return cls(reads, await pool(writing), patience)
+        except (*LOST, asyncpg.PostgresError, TimeoutError) as error:
+            if reads is not None:
+                reads.terminate()
+            raise DatabaseUnavailable(f"cannot connect to the database: {error or type(error).__name__}") from error
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Connection]:
+        """A connection to read with, for as long as the block runs."""
+        async with self._lend(self._reads) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Connection]:
+        """A connection to write with, for as long as the block runs."""
+        async with self._lend(self._writes) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _lend(self, pool: asyncpg.Pool) -> AsyncIterator[Connection]:
+        try:
+            connection = await pool.acquire(timeout=self._patience)
+        except TimeoutError as error:
+            raise LogBusy(
+                f"no database connection was free for {self._patience:g} s: the database is too slow for the load"
+            ) from error
+        except LOST as error:
+            raise DatabaseUnavailable(f"cannot connect to the database: {error}") from error
+        try:
+            yield connection
+        except LOST as error:
+            await pool.expire_connections()
+            raise DatabaseUnavailable(f"the database cannot be used: {error}") from error
+        except TimeoutError as error:
+            raise LogBusy("the database did not answer in time; the call is safe to repeat") from error
+        except asyncpg.PostgresError as error:
+            raise _ours(error) from error
+        finally:
+            await asyncio.shield(pool.release(connection, timeout=self._patience))
+
+    async def close(self) -> None:
+        """Closes both pools; what is still running after `patience` is cut."""
+        for pool in (self._reads, self._writes):
+            try:
+                async with asyncio.timeout(self._patience):
+                    await pool.close()
+            except TimeoutError:
+                pool.terminate()
+
+
+async def _keep(connection: object) -> None:
+    """Nothing is ever SET on a connection, so a release resets nothing: twice the query rate."""
+
+
+def _ours(error: asyncpg.PostgresError) -> BatchmillError | asyncpg.PostgresError:
+    match error.sqlstate:
+        case "BM002":
+            return LeadershipLost(str(error))
+        case "BM003":
+            return EventMismatch(str(error))
+        case "BM004":
+            return BatchmillError(str(error))
+        case "55P03" | "57014":
+            return LogBusy(f"the database did not answer in time ({error}); the call is safe to repeat")
+        case _:
+            return error

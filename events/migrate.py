@@ -1,0 +1,176 @@
+"""Brings a database to this program's schema, and refuses one that does not fit.
+
+Each migration is one plain SQL file in `migrations/`, applied in one transaction, its digest kept. Its
+header says the oldest program that can still use the schema after it: only an older one is refused. Safe
+when several processes start at once (one advisory lock a database) and when several databases of one
+cluster migrate at once (the role is the cluster's).
+"""
+
+import asyncio
+import hashlib
+import re
+from importlib import metadata, resources
+from typing import Final, cast
+
+import asyncpg
+import msgspec
+
+from events.database import LOST
+from events.errors import DatabaseUnavailable, SchemaRefused
+
+ROLE: Final = "batchmill_app"
+_LOCK: Final = 7022079500
+_NAME: Final = re.compile(r"^(\d{4})_\w+\.sql$")
+_OLDEST: Final = re.compile(r"^-- oldest program: (\d+(?:\.\d+)*)$", re.MULTILINE)
+_TIMEOUTS: Final = (
+    ("statement_timeout", "30s"),
+    ("lock_timeout", "5s"),
+    ("idle_in_transaction_session_timeout", "10s"),
+)
+_TABLE: Final = """
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    number integer PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, oldest_program text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp())
+"""
+
+
+class Migration(msgspec.Struct, frozen=True):
+    """One numbered step; `oldest` is the oldest program version that can use the schema after it."""
+
+    number: int
+    name: str
+    sql: str
+    oldest: str
+
+    @property
+    def sha256(self) -> str:
+        """The hex digest of its text: a migration, once applied anywhere, never changes."""
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def program_version() -> str:
+    """The version of the running program."""
+    return metadata.version("batchmill")
+
+
+def migrations() -> list[Migration]:
+    """All steps in order. Raises `SchemaRefused` for a file whose header does not say its oldest program."""
+    steps = []
+    for file in sorted(resources.files("migrations").iterdir(), key=lambda file: file.name):
+        if match := _NAME.match(file.name):
+            sql = file.read_text("utf-8")
+            oldest = _OLDEST.search(sql)
+            if oldest is None:
+                raise SchemaRefused(f"migration {file.name} does not say '-- oldest program: X.Y.Z'")
+            steps.append(Migration(int(match[1]), file.name, sql, oldest[1]))
+    return steps
+
+
+async def migrate(owner_url: str, app_login: str, *, program: str | None = None) -> list[str]:
+    """Applies what is missing and gives `app_login` the application's rights; returns the names applied.
+
+    Raises `SchemaRefused` for a schema that needs a newer program or that was changed by hand,
+    `DatabaseUnavailable` where the database cannot be reached.
+    """
+    connection = await _connect(owner_url)
+    try:
+        await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
+        await connection.execute("SELECT pg_advisory_lock($1::bigint)".replace("$1", str(_LOCK)))
+        await connection.execute(_TABLE)
+        await _refuse_what_does_not_fit(connection, program or program_version())
+        await _make_role(connection, app_login)
+        return await _apply_missing(connection)
+    except LOST as error:
+        raise DatabaseUnavailable(f"the database went away in a migration; run it again: {error}") from error
+    finally:
+        await asyncio.shield(connection.close(timeout=10))
+
+
+async def require_schema(url: str, *, program: str | None = None) -> None:
+    """Raises `SchemaRefused` unless the database has this program's schema, or a newer one it can use."""
+    connection = await _connect(url)
+    try:
+        await _refuse_what_does_not_fit(connection, program or program_version())
+        known = {m.number for m in migrations()}
+        applied = {row["number"] for row in await connection.fetch("SELECT number FROM schema_migrations")}
+        if known - applied:
+            raise SchemaRefused(
+                f"the database lacks migrations {sorted(known - applied)}: run `batchmill migrate`"
+            )
+    except asyncpg.UndefinedTableError as error:
+        raise SchemaRefused("the database has no schema yet: run `batchmill migrate`") from error
+    finally:
+        await connection.close(timeout=10)
+
+
+async def _connect(url: str) -> asyncpg.Connection[asyncpg.Record]:
+    try:
+        return cast("asyncpg.Connection[asyncpg.Record]", await asyncpg.connect(url, timeout=10))
+    except (*LOST, asyncpg.PostgresError, TimeoutError) as error:
+        raise DatabaseUnavailable(f"cannot connect to the database: {error or type(error).__name__}") from error
+
+
+async def _refuse_what_does_not_fit(connection: "asyncpg.Connection[asyncpg.Record]", program: str) -> None:
+    known = {m.number: m for m in migrations()}
+    for row in await connection.fetch("SELECT number, name, sha256, oldest_program FROM schema_migrations"):
+        if _parts(program) < _parts(row["oldest_program"]):
+            raise SchemaRefused(
+                f"the database is at migration {row['name']}, which needs batchmill {row['oldest_program']} "
+                f"or newer; this is {program}: upgrade the program"
+            )
+        ours = known.get(row["number"])
+        if ours is not None and ours.sha256 != row["sha256"]:
+            raise SchemaRefused(
+                f"migration {row['name']} was applied with another text than this program's {ours.name}: "
+                "the database belongs to another build; restore it from that build, or use another database"
+            )
+
+
+async def _apply_missing(connection: "asyncpg.Connection[asyncpg.Record]") -> list[str]:
+    applied = {row["number"] for row in await connection.fetch("SELECT number FROM schema_migrations")}
+    missing = [m for m in migrations() if m.number not in applied]
+    for step in missing:
+        async with connection.transaction():
+            await connection.execute(step.sql)
+            await connection.execute(
+                "INSERT INTO schema_migrations (number, name, sha256, oldest_program) VALUES ($1, $2, $3, $4)",
+                step.number,
+                step.name,
+                step.sha256,
+                step.oldest,
+            )
+    return [m.name for m in missing]
+
+
+async def _make_role(connection: "asyncpg.Connection[asyncpg.Record]", app_login: str) -> None:
+    """Makes the role, grants it to the login, and sets the login's time-outs in this database.
+
+    Roles belong to the whole cluster: another database's migration may do the same at this moment, which
+    Postgres reports in several ways; the next look then finds it done.
+    """
+    database = await connection.fetchval("SELECT current_database()")
+    owner = await connection.fetchval("SELECT current_user")
+    for attempt in range(10):
+        try:
+            if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", ROLE):
+                await connection.execute(f"CREATE ROLE {ROLE} NOLOGIN")
+            member = await connection.fetchval("SELECT pg_has_role($1, $2, 'MEMBER')", app_login, ROLE)
+            if not member:
+                await connection.execute(f"GRANT {ROLE} TO {_quoted(app_login)}")
+            if app_login != owner:
+                for name, value in _TIMEOUTS:
+                    await connection.execute(
+                        f"ALTER ROLE {_quoted(app_login)} IN DATABASE {_quoted(database)} SET {name} = '{value}'"
+                    )
+            return
+        except (asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError, asyncpg.InternalServerError):
+            await asyncio.sleep(0.05 * (attempt + 1))
+    raise SchemaRefused(f"could not make the role {ROLE}: other migrations kept changing it; run it again")
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def _quoted(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'

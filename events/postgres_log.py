@@ -1,0 +1,168 @@
+"""The log in Postgres: one function call for each append and each flush (face: `events/log.py`)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, cast
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from events.database import Database
+from events.errors import VersionConflict
+from events.event import Attachment, NewEvent, RecordedEvent
+from events.failpoint import at
+from events.log import Board, Flush, FlushResult, Leadership, Row
+from events.statements import load_statements
+
+_SQL: Final = load_statements("events", "sql/log.sql")
+
+
+class PostgresLog:
+    """A `Log` over a `Database`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def append(
+        self,
+        events: Sequence[NewEvent],
+        *,
+        expect: Mapping[str, int] | None = None,
+        rows: Sequence[Row] = (),
+        board: Board | None = None,
+        leadership: Leadership | None = None,
+    ) -> list[int]:
+        """See `Log.append`."""
+        expect = expect or {}
+        bodies = [(e, n, a) for e in events for n, a in enumerate(e.attachments)]
+        await at("append.before")
+        try:
+            positions = await self._once_more(
+                _SQL["append"],
+                *_columns(events),
+                [e.event_id for e, _, _ in bodies],
+                [n for _, n, _ in bodies],
+                [e.stream_id for e, _, _ in bodies],
+                [a.salt for _, _, a in bodies],
+                [a.body for _, _, a in bodies],
+                list(expect.keys()),
+                list(expect.values()),
+                msgspec.json.encode(rows).decode(),
+                None if board is None else msgspec.json.encode(board).decode(),
+                None if leadership is None else leadership.name,
+                None if leadership is None else leadership.token,
+            )
+        except _Conflict as conflict:
+            raise VersionConflict(conflict.stream, expect[conflict.stream], conflict.actual) from None
+        await at("append.after")
+        return cast(list[int], positions)
+
+    async def flush(self, flushes: Sequence[Flush]) -> list[FlushResult]:
+        """See `Log.flush`. Each event carries exactly one attachment."""
+        events = [f.event for f in flushes]
+        await at("flush.before")
+        results = await self._once_more(
+            _SQL["flush"],
+            [f.claim_id for f in flushes],
+            [f.token for f in flushes],
+            [f.bits for f in flushes],
+            *_columns(events),
+            [e.attachments[0].salt for e in events],
+            [e.attachments[0].body for e in events],
+        )
+        await at("flush.after")
+        return cast(list[FlushResult], results)
+
+    async def erase(self, batch_id: str, file_id: str) -> int:
+        """See `Log.erase`."""
+        await at("erase.before")
+        async with self._database.writing() as connection:
+            erased: int = await connection.fetchval(_SQL["erase"], batch_id, file_id)
+        await at("erase.after")
+        return erased
+
+    async def stream(self, stream_id: str, *, after: int = 0, limit: int = 1000) -> list[RecordedEvent]:
+        """See `Log.stream`."""
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(_SQL["stream"], stream_id, after, limit)
+        return [recorded_event(row) for row in rows]
+
+    async def read(self, *, after: int, limit: int = 1000) -> list[RecordedEvent]:
+        """See `Log.read`."""
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(_SQL["read"], after, limit)
+        return [recorded_event(row) for row in rows]
+
+    async def facts(
+        self, batch_id: str, *, after: int = 0, limit: int = 100
+    ) -> list[tuple[int, UUID, bytes]]:
+        """See `Log.facts`."""
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(_SQL["facts"], batch_id, after, limit)
+        return [(row["version"], row["event_id"], row["lines"]) for row in rows]
+
+    async def attachment(self, event_id: UUID, ordinal: int = 0) -> Attachment | None:
+        """See `Log.attachment`."""
+        async with self._database.reading() as connection:
+            row = await connection.fetchrow(_SQL["attachment"], event_id, ordinal)
+        return None if row is None else Attachment(body=row["body"], salt=row["salt"])
+
+    async def head(self) -> int:
+        """See `Log.head`."""
+        async with self._database.reading() as connection:
+            return cast(int, await connection.fetchval(_SQL["head"]))
+
+    async def _once_more(self, statement: str, *arguments: object) -> object:
+        """Calls a writing function; once more where a call with the same event ids ran at the same time:
+        then the ids are found."""
+        try:
+            return await self._call(statement, *arguments)
+        except asyncpg.UniqueViolationError:
+            return await self._call(statement, *arguments)
+
+    async def _call(self, statement: str, *arguments: object) -> object:
+        async with self._database.writing() as connection:
+            try:
+                return await connection.fetchval(statement, *arguments)
+            except asyncpg.PostgresError as error:
+                if error.sqlstate == "BM001":
+                    raise _Conflict(str(error).split(" ")[1], int(error.detail or 0)) from error
+                raise
+
+
+class _Conflict(Exception):
+    """A version that was not the expected one, before it is known what was expected."""
+
+    def __init__(self, stream: str, actual: int) -> None:
+        super().__init__(stream)
+        self.stream = stream
+        self.actual = actual
+
+
+def _columns(events: Sequence[NewEvent]) -> tuple[list[object], ...]:
+    return (
+        [e.event_id for e in events],
+        [e.stream_id for e in events],
+        [e.project_id for e in events],
+        [e.type for e in events],
+        [e.data for e in events],
+        [e.lines for e in events],
+        [e.metadata for e in events],
+        [e.attachment_digests for e in events],
+        [e.content_digest() for e in events],
+    )
+
+
+def recorded_event(row: asyncpg.Record) -> RecordedEvent:
+    """An event from a row that has the columns of the statement `stream`."""
+    return RecordedEvent(
+        position=row["position"],
+        event_id=row["event_id"],
+        stream_id=row["stream_id"],
+        version=row["version"],
+        type=row["type"],
+        project_id=row["project_id"],
+        data=row["data"],
+        metadata=row["metadata"],
+        recorded_at=row["recorded_at"],
+    )

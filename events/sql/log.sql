@@ -1,0 +1,34 @@
+-- name: append
+-- Records events in one transaction; see the function in migrations/0001_log.sql.
+SELECT append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+
+-- name: flush
+-- Records outcomes of claims in one transaction.
+SELECT flush($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+
+-- name: erase
+-- Erases the bodies of an ended batch whose result file is gone.
+SELECT erase($1, $2)
+
+-- name: stream
+-- The next events of one stream.
+SELECT position, event_id, stream_id, version, type, project_id, data, metadata, recorded_at
+FROM events WHERE stream_id = $1 AND version > $2 ORDER BY version LIMIT $3
+
+-- name: read
+-- The next events of the whole log.
+SELECT position, event_id, stream_id, version, type, project_id, data, metadata, recorded_at
+FROM events WHERE position > $1 ORDER BY position LIMIT $2
+
+-- name: facts
+-- The next per-line facts of one batch.
+SELECT version, event_id, lines
+FROM events WHERE stream_id = $1 AND version > $2 AND lines IS NOT NULL ORDER BY version LIMIT $3
+
+-- name: attachment
+-- One body of an event.
+SELECT salt, body FROM attachments WHERE event_id = $1 AND ordinal = $2
+
+-- name: head
+-- The last position of the log.
+SELECT coalesce(max(position), 0) FROM events
