@@ -39,7 +39,7 @@ class DataFolderInUse(DataFolderError):
     def __init__(self, path: Path, holder: int | None) -> None:
         by = f"process {holder}" if holder is not None else "another process"
         super().__init__(
-            f"the data folder {path} is in use by {by}: stop it first, or choose another folder with --data-dir"
+            f"the data folder {path} is in use by {by}: stop it first, or choose another with --data-dir"
         )
         self.path = path
         self.holder = holder
@@ -145,8 +145,8 @@ def _take(lock: int, path: Path) -> None:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             raise DataFolderInUse(path, _holder(lock)) from None
         raise DataFolderError(
-            f"the data folder {path} cannot be locked: {error.strerror or error}; it must be on a file system "
-            "that knows flock, such as a local disk"
+            f"the data folder {path} cannot be locked: {error.strerror or error}; it must be on a file "
+            "system that knows flock, such as a local disk"
         ) from error
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)

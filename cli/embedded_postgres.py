@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 from urllib.parse import quote
 
 import asyncpg
@@ -178,8 +177,8 @@ class EmbeddedPostgres:
         raise EmbeddedPostgresError(
             f"the database files in {self._data} are of PostgreSQL {found}, this program brings PostgreSQL "
             f"{postgres_major()}{last}. Start them with the program that wrote them, `pg_dump` its database "
-            f"{DATABASE!r}, move the folder {self._folder.postgres} away, and restore the dump into the one that "
-            "this program makes"
+            f"{DATABASE!r}, move the folder {self._folder.postgres} away, and restore the dump into the one "
+            "that this program makes"
         )
 
     async def _initdb(self) -> None:

@@ -53,7 +53,7 @@ async def _ended(process: psutil.Process, step: signal.Signals, seconds: float, 
         ) from error
     try:
         async with asyncio.timeout(seconds):
-            while _alive(process):
+            while _alive(process):  # noqa: ASYNC110 - not our child: nothing tells when it ends
                 await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError:
         return False

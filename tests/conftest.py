@@ -1,0 +1,41 @@
+"""What the tests of every room may ask for: a real Postgres server, and a fresh database on it."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from cli.embedded_postgres import LOGIN
+from tests.postgres import Database, PostgresServer, running_server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgres_server() -> AsyncIterator[PostgresServer]:
+    """The server of this test session, with the roles of the program made on it."""
+    async with running_server() as server:
+        await server.ensure_roles()
+        yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def migrated_template(postgres_server: PostgresServer) -> AsyncIterator[Database]:
+    """A database migrated once in this session, never connected to again: `database` is copied from it."""
+    from events.migrate import migrate
+
+    async with postgres_server.new_database() as template:
+        await migrate(template.owner_url, LOGIN)
+        yield template
+
+
+@pytest.fixture
+async def database(postgres_server: PostgresServer, migrated_template: Database) -> AsyncIterator[Database]:
+    """A migrated database of this test's own."""
+    async with postgres_server.new_database(migrated_template.name) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+async def empty_database(postgres_server: PostgresServer) -> AsyncIterator[Database]:
+    """A database of this test's own in which nothing was migrated yet."""
+    async with postgres_server.new_database() as fresh:
+        yield fresh

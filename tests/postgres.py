@@ -1,0 +1,150 @@
+"""A real Postgres server for the tests, and fresh databases on it.
+
+In this order: the server that `BATCHMILL_TEST_DATABASE_URL` names (a superuser's URL), a container where an
+engine answers, the Postgres that comes with the program.
+"""
+
+import gc
+import os
+import secrets
+import tempfile
+import warnings
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from cli.data_folder import DataFolder
+from cli.embedded_postgres import LOGIN, OWNER, EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from testcontainers.community.postgres import PostgresContainer
+
+CONTAINER_IMAGE = "postgres:15-alpine"
+"""The oldest major that the SQL of this project promises to run on."""
+
+_ROLE_PASSWORD = "batchmill-test"
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """One database, and the three ways into it: as asyncpg takes them."""
+
+    name: str
+    superuser_url: str
+    owner_url: str
+    """What migrations run as: owns the database and may make roles, no superuser."""
+    app_url: str
+    """What the application runs as: may do what migrations granted it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresServer:
+    """A running server, known by its superuser's URL."""
+
+    superuser_url: str
+
+    def database(self, name: str) -> Database:
+        return Database(
+            name=name,
+            superuser_url=self._url(name, None),
+            owner_url=self._url(name, OWNER),
+            app_url=self._url(name, LOGIN),
+        )
+
+    @asynccontextmanager
+    async def new_database(self, template: str = "template1") -> AsyncIterator[Database]:
+        """A database made from `template` with all its content and role settings, dropped at the end."""
+        name = f"batchmill_test_{secrets.token_hex(6)}"
+        connection = await asyncpg.connect(self.superuser_url)
+        try:
+            await connection.execute(f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE {template}")
+            try:
+                await _copy_role_settings(connection, template, name)
+                yield self.database(name)
+            finally:
+                await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        finally:
+            await connection.close()
+
+    async def ensure_roles(self) -> None:
+        """Make the owner's and the application's role as an operator would for a server of one's own."""
+        connection = await asyncpg.connect(self.superuser_url)
+        try:
+            roles = {row["rolname"] for row in await connection.fetch("SELECT rolname FROM pg_roles")}
+            if OWNER not in roles:
+                await connection.execute(f"CREATE ROLE {OWNER}")
+            await connection.execute(f"ALTER ROLE {OWNER} LOGIN CREATEROLE PASSWORD '{_ROLE_PASSWORD}'")
+            if LOGIN not in roles:
+                await connection.execute(f"CREATE ROLE {LOGIN}")
+                await connection.execute(f"GRANT {LOGIN} TO {OWNER} WITH ADMIN OPTION")
+            await connection.execute(f"ALTER ROLE {LOGIN} LOGIN PASSWORD '{_ROLE_PASSWORD}'")
+        finally:
+            await connection.close()
+
+    def _url(self, database: str, role: str | None) -> str:
+        parts = urlsplit(self.superuser_url)
+        where = parts.netloc
+        if role is not None:
+            where = f"{role}:{_ROLE_PASSWORD}@{where.rpartition('@')[2]}"
+        return urlunsplit(parts._replace(netloc=where, path=f"/{database}"))
+
+
+@asynccontextmanager
+async def running_server() -> AsyncIterator[PostgresServer]:
+    """The server that the tests of this session share."""
+    given = os.environ.get("BATCHMILL_TEST_DATABASE_URL")
+    if given:
+        yield PostgresServer(given)
+        return
+    container = _started_container()
+    if container is not None:
+        try:
+            yield PostgresServer(container.get_connection_url())
+        finally:
+            container.stop()
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="batchmill-test-") as folder,
+        DataFolder.open(Path(folder)) as data,
+    ):
+        async with EmbeddedPostgres(data) as urls:
+            yield PostgresServer(urls.superuser)
+
+
+def _started_container() -> "PostgresContainer | None":
+    """A server in a container, or None where no engine answers or it has no way to the image."""
+    from docker.errors import DockerException  # type: ignore[import-untyped]  # it ships no types
+    from testcontainers.community.postgres import PostgresContainer
+
+    with warnings.catch_warnings():
+        # The probe of an engine that is not there leaves its socket to the collector.
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            return PostgresContainer(CONTAINER_IMAGE, driver=None).start()
+        except DockerException:
+            return None
+        finally:
+            gc.collect()
+
+
+async def _copy_role_settings(connection: asyncpg.Connection, template: str, name: str) -> None:
+    """Give `name` the settings that roles have in `template`: CREATE DATABASE leaves them out."""
+    rows = await connection.fetch(
+        """
+        SELECT rolname, unnest(setconfig) AS setting
+          FROM pg_db_role_setting
+          JOIN pg_database ON pg_database.oid = setdatabase
+          JOIN pg_roles ON pg_roles.oid = setrole
+         WHERE datname = $1
+        """,
+        template,
+    )
+    for row in rows:
+        key, _, value = row["setting"].partition("=")
+        quoted = value.replace("'", "''")
+        await connection.execute(f"ALTER ROLE {row['rolname']} IN DATABASE {name} SET {key} = '{quoted}'")
