@@ -1,0 +1,68 @@
+"""Writes the reference pages from the code: `python -m cli.reference`, which is `make docs`.
+
+A test compares the pages that are committed with what is made here, so a page is never older than the code.
+"""
+
+import re
+from pathlib import Path
+
+from cli.settings import Description, describe
+
+FOLDER = Path(__file__).parents[1] / "docs" / "reference"
+
+SETTINGS_HEAD = """\
+# Settings
+
+Made from `cli/settings.py` by `make docs`.
+
+A setting is given in a TOML file (`batchmill serve --config FILE`, or `BATCHMILL_CONFIG`), in the
+environment, or, where it has one, by its flag; the later of these wins. In the file it has the name below, in
+the environment `BATCHMILL_` and that name in capitals. A secret may be given as a file that holds it:
+`NAME_file` in TOML, `BATCHMILL_NAME_FILE` in the environment; its flag, too, takes the file. A setting that
+is unknown or cannot be read is an error that names it. `batchmill config` shows what is in force and where
+each value came from.
+
+Durations are written `250ms`, `30s`, `5m`, `24h`; sizes `16MiB`, `1GiB`, or a number of bytes.
+
+| Setting | Value | Default | What it is |
+|---|---|---|---|
+"""
+
+
+def settings_page() -> str:
+    """The page of every setting, in the order of `Settings`."""
+    return SETTINGS_HEAD + "".join(_row(setting) for setting in describe())
+
+
+def _row(setting: Description) -> str:
+    name = f"`{setting.name}`" + (f" `{setting.flag}`" if setting.flag is not None else "")
+    value = setting.kind.name + (", secret" if setting.secret and setting.kind.name != "secret" else "")
+    return f"| {name} | {value} | {_code(setting.default)} | {setting.text} |\n"
+
+
+def _code(default: str) -> str:
+    """A default as code, unless there is none, it is a sentence, or it has code of its own."""
+    return default if not default or "`" in default or " " in default else f"`{default}`"
+
+
+def command_line_page() -> str:
+    """The page of every command, from the help texts that the commands themselves show."""
+    from cli.main import app
+
+    return re.sub(r"\n{3,}", "\n\n", app.generate_docs()).rstrip() + "\n"
+
+
+def pages() -> dict[Path, str]:
+    """The text of each reference page, by the file it belongs in."""
+    return {FOLDER / "settings.md": settings_page(), FOLDER / "cli.md": command_line_page()}
+
+
+def main() -> None:
+    """Writes every page."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
