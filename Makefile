@@ -44,6 +44,7 @@ soak: setup ## Run the full matrix of crashes and the long runs
 	$(BIN)/pytest -q -m soak --timeout 3600 tests
 
 bench: setup ## Measure throughput and memory on this machine
+	@$(call NEED,nginx,nginx-light)
 	$(BIN)/python -m bench
 
 docs: setup ## Write the reference pages from the code
@@ -59,6 +60,11 @@ clean: ## Remove what was built and cached
 
 COMPILE = $(UV) pip compile pyproject.toml --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-header --no-emit-index-url
+
+# A program that only Debian's packages bring: installed where we may, named where we may not.
+NEED = command -v $(1) >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get -qq update \
+	  && apt-get -qq install -y --no-install-recommends $(2) >/dev/null; } \
+	|| { echo 'This needs $(1) (Debian: apt-get install $(2)).' >&2; exit 1; }
 
 FIND_PYTHON = for name in python3.13 python3.12 python3.11 python3; do \
 	  if "$$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
