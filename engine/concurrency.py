@@ -18,7 +18,8 @@ class ConcurrencyLimit:
     def __init__(self, cap: int) -> None:
         self._cap = max(1, cap)
         self._limit = self._cap
-        self._round_began = float("-inf")
+        self._halved_at = float("-inf")
+        self._changed_at = float("-inf")
 
     @property
     def limit(self) -> int:
@@ -28,12 +29,12 @@ class ConcurrencyLimit:
     def ended(self, sent_at: float, now: float, *, congested: bool) -> None:
         """A request sent at `sent_at` ended; `congested` as its rule of `engine.retry` says.
 
-        What was sent before the last change of the limit changes nothing.
+        Growth does not begin a round trip for halving: else a slow failure, sent before many quick
+        successes, would never be heard.
         """
-        if sent_at < self._round_began:
-            return
-        if congested:
+        if congested and sent_at >= self._halved_at:
             self._limit = max(1, self._limit // 2)
-        else:
-            self._limit = min(self._cap, self._limit + 1)
-        self._round_began = now
+            self._halved_at = self._changed_at = now
+        elif not congested and sent_at >= self._changed_at and self._limit < self._cap:
+            self._limit += 1
+            self._changed_at = now

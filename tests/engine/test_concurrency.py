@@ -47,6 +47,16 @@ def test_what_was_sent_before_a_change_says_nothing_about_it() -> None:
     assert limit.limit == 32
 
 
+def test_a_slow_failure_is_heard_among_quick_successes() -> None:
+    limit = ConcurrencyLimit(64)
+    limit.ended(0.0, 1.0, congested=True)
+    for tenth in range(10, 100):
+        limit.ended(tenth / 10, tenth / 10 + 0.1, congested=False)
+    grown = limit.limit
+    limit.ended(1.0, 11.0, congested=True)
+    assert limit.limit == grown // 2
+
+
 @given(
     st.integers(1, 100),
     st.lists(st.tuples(st.floats(0, 10), st.floats(0, 10), st.booleans()), max_size=200),
