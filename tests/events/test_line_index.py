@@ -1,0 +1,76 @@
+"""What is written to the index of lines is what is read from it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from events.line_index import (
+    LINES_PER_BLOCK,
+    BadIndex,
+    LineSpan,
+    block_of,
+    decode_block,
+    encode_block,
+)
+
+
+@st.composite
+def spans(draw: st.DrawFn) -> list[LineSpan]:
+    sizes = st.integers(0, 300) | st.integers(0, 2**40)
+    start, number, found = draw(sizes), draw(st.integers(1, 2**33)), []
+    for _ in range(draw(st.integers(1, 40))):
+        end = start + draw(sizes)
+        found.append(LineSpan(start, end, draw(st.binary(min_size=8, max_size=8)), number))
+        start = end + draw(sizes)
+        number += 1 + draw(st.just(0) | st.integers(0, 1000))
+    return found
+
+
+@given(st.integers(0, 2**40), spans())
+def test_a_block_reads_as_it_was_written(first_line: int, lines: list[LineSpan]) -> None:
+    block = decode_block(encode_block(first_line, lines))
+    assert block.lines == range(first_line, first_line + len(lines))
+    assert [block.span(line) for line in block.lines] == lines
+
+
+def full_block() -> bytes:
+    return encode_block(
+        LINES_PER_BLOCK,
+        [LineSpan(at * 1001, at * 1001 + 1000, b"12345678", at + 1) for at in range(LINES_PER_BLOCK)],
+    )
+
+
+def test_a_line_of_a_thousand_bytes_costs_eleven() -> None:
+    assert len(full_block()) <= 11 * LINES_PER_BLOCK + 16
+
+
+def test_a_line_is_found_in_its_block_and_in_no_other() -> None:
+    block = decode_block(full_block())
+    assert block_of(LINES_PER_BLOCK - 1) == 0
+    assert block_of(LINES_PER_BLOCK) == 1
+    assert block.span(LINES_PER_BLOCK).start == 0
+    for line in (LINES_PER_BLOCK - 1, 2 * LINES_PER_BLOCK, -1):
+        with pytest.raises(IndexError, match=f"line {line} is not among"):
+            block.span(line)
+
+
+def test_lines_out_of_order_are_refused() -> None:
+    with pytest.raises(ValueError, match="order of the file"):
+        encode_block(0, [LineSpan(10, 20, bytes(8), 1), LineSpan(0, 5, bytes(8), 2)])
+
+
+def test_a_block_without_lines_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one line"):
+        encode_block(0, [])
+
+
+@given(spans(), st.data())
+def test_a_cut_block_is_never_read_as_a_whole_one(lines: list[LineSpan], data: st.DataObject) -> None:
+    encoded = encode_block(0, lines)
+    with pytest.raises(BadIndex):
+        decode_block(encoded[: data.draw(st.integers(0, len(encoded) - 1))])
+
+
+def test_a_block_of_a_newer_form_says_so() -> None:
+    with pytest.raises(BadIndex, match="newer program"):
+        decode_block(b"\x02" + full_block()[1:])
