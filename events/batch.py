@@ -296,9 +296,7 @@ def evolve(batch: Batch | None, event: BatchEvent, second: int) -> Batch:
     change: Callable[..., Batch] = lambda **fields: msgspec.structs.replace(batch, **fields)  # noqa: E731
     match event:
         case BatchStarted():
-            return change(
-                status="in_progress", total=event.total, model=event.model, in_progress_at=second
-            )
+            return change(status="in_progress", total=event.total, model=event.model, in_progress_at=second)
         case BatchFailed():
             return change(status="failed", errors=event.errors, failed_at=second)
         case LinesCompleted():

@@ -68,7 +68,9 @@ class Database:
         except (*LOST, asyncpg.PostgresError, TimeoutError) as error:
             if reads is not None:
                 reads.terminate()
-            raise DatabaseUnavailable(f"cannot connect to the database: {error or type(error).__name__}") from error
+            raise DatabaseUnavailable(
+                f"cannot connect to the database: {error or type(error).__name__}"
+            ) from error
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:
@@ -88,7 +90,7 @@ class Database:
             connection = await pool.acquire(timeout=self._patience)
         except TimeoutError as error:
             raise LogBusy(
-                f"no database connection was free for {self._patience:g} s: the database is too slow for the load"
+                f"no database connection was free for {self._patience:g} s: the database is overloaded"
             ) from error
         except LOST as error:
             raise DatabaseUnavailable(f"cannot connect to the database: {error}") from error

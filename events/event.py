@@ -84,7 +84,9 @@ class RecordedEvent(msgspec.Struct, frozen=True):
 
 def content_digest(type_: str, data: str, lines: bytes | None, attachment_digests: bytes | None) -> bytes:
     """The part of an event's digest that its writer answers for; see `NewEvent.content_digest`."""
-    return hashlib.sha256(length_prefixed([type_.encode(), data.encode(), lines, attachment_digests])).digest()
+    return hashlib.sha256(
+        length_prefixed([type_.encode(), data.encode(), lines, attachment_digests])
+    ).digest()
 
 
 def event_digest(event: RecordedEvent, content: bytes) -> bytes:

@@ -68,7 +68,8 @@ def arm(text: str) -> None:
         action, _, passage = action.partition("@")
         if name not in NAMES or action not in ("kill", "raise", "hang"):
             raise BatchmillError(
-                f"{ENVIRONMENT}: no failpoint {item!r}; points are {', '.join(NAMES)}, actions kill, raise, hang"
+                f"{ENVIRONMENT}: no failpoint {item!r}; actions are kill, raise, hang; points are "
+                + ", ".join(NAMES)
             )
         _armed[name] = _Armed(action, int(passage or 1))
 

@@ -1,7 +1,7 @@
 """One file as a stream of events.
 
-    FileCreated ──FileDeleted──▶ gone
-         └────────FileExpired──▶ gone
+FileCreated ──FileDeleted──▶ gone
+     └────────FileExpired──▶ gone
 """
 
 from typing import assert_never

@@ -1,6 +1,6 @@
 """One API key as a stream of events; the key itself is shown once and never kept.
 
-    KeyCreated ──KeyRevoked──▶ revoked
+KeyCreated ──KeyRevoked──▶ revoked
 """
 
 import hashlib

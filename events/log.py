@@ -22,13 +22,15 @@ class Row(msgspec.Struct, frozen=True):
     """The read-model row that an append writes with the creation or deletion of an object.
 
     `label` is what the object is looked up by beside its id: a file's purpose, a key's SHA-256.
-    `hidden` takes it out of lists and GETs at once.
+    `stored` is the storage key of a file's contents. `hidden` takes it out of lists and GETs at once; of a
+    row that is there already, only that changes.
     """
 
     kind: Kind
     id: str
     project_id: str
     label: str | None = None
+    stored: str | None = None
     hidden: bool = False
 
 
@@ -44,7 +46,7 @@ class Board(msgspec.Struct, frozen=True):
     project_id: str
     phase: Phase | None
     input_file_id: str | None = None
-    route: str | None = None
+    model: str | None = None
     total: int | None = None
     expires_at: int | None = None
     stop_within: float | None = None

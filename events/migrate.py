@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import re
 from importlib import metadata, resources
-from typing import Final, cast
+from typing import Final
 
 import asyncpg
 import msgspec
@@ -105,9 +105,11 @@ async def require_schema(url: str, *, program: str | None = None) -> None:
 
 async def _connect(url: str) -> asyncpg.Connection[asyncpg.Record]:
     try:
-        return cast("asyncpg.Connection[asyncpg.Record]", await asyncpg.connect(url, timeout=10))
+        return await asyncpg.connect(url, timeout=10)
     except (*LOST, asyncpg.PostgresError, TimeoutError) as error:
-        raise DatabaseUnavailable(f"cannot connect to the database: {error or type(error).__name__}") from error
+        raise DatabaseUnavailable(
+            f"cannot connect to the database: {error or type(error).__name__}"
+        ) from error
 
 
 async def _refuse_what_does_not_fit(connection: "asyncpg.Connection[asyncpg.Record]", program: str) -> None:
@@ -133,7 +135,8 @@ async def _apply_missing(connection: "asyncpg.Connection[asyncpg.Record]") -> li
         async with connection.transaction():
             await connection.execute(step.sql)
             await connection.execute(
-                "INSERT INTO schema_migrations (number, name, sha256, oldest_program) VALUES ($1, $2, $3, $4)",
+                "INSERT INTO schema_migrations (number, name, sha256, oldest_program)"
+                " VALUES ($1, $2, $3, $4)",
                 step.number,
                 step.name,
                 step.sha256,
@@ -158,10 +161,9 @@ async def _make_role(connection: "asyncpg.Connection[asyncpg.Record]", app_login
             if not member:
                 await connection.execute(f"GRANT {ROLE} TO {_quoted(app_login)}")
             if app_login != owner:
+                login_here = f"{_quoted(app_login)} IN DATABASE {_quoted(database)}"
                 for name, value in _TIMEOUTS:
-                    await connection.execute(
-                        f"ALTER ROLE {_quoted(app_login)} IN DATABASE {_quoted(database)} SET {name} = '{value}'"
-                    )
+                    await connection.execute(f"ALTER ROLE {login_here} SET {name} = '{value}'")
             return
         except (asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError, asyncpg.InternalServerError):
             await asyncio.sleep(0.05 * (attempt + 1))

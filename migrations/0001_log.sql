@@ -45,6 +45,7 @@ CREATE TABLE read_models (
     kind       text        NOT NULL,
     project_id text        NOT NULL,
     label      text,
+    stored     text,
     created_at timestamptz NOT NULL,
     hidden     boolean     NOT NULL DEFAULT false,
     version    bigint      NOT NULL DEFAULT 0,
@@ -52,6 +53,7 @@ CREATE TABLE read_models (
     parked     text
 ) WITH (fillfactor = 70);
 CREATE INDEX read_models_page ON read_models (kind, project_id, created_at, id) WHERE NOT hidden;
+CREATE INDEX read_models_stored ON read_models (stored) WHERE stored IS NOT NULL;
 CREATE INDEX read_models_key ON read_models (label) WHERE kind = 'key';
 
 CREATE TABLE batch_work (
@@ -59,11 +61,12 @@ CREATE TABLE batch_work (
     project_id    text        NOT NULL,
     phase         text        NOT NULL CHECK (phase IN ('planning', 'running', 'stopping', 'finalizing')),
     input_file_id text        NOT NULL,
-    route         text,
+    model         text,
     total         bigint      NOT NULL DEFAULT 0,
     next_line     bigint      NOT NULL DEFAULT 0,
     expires_at    timestamptz NOT NULL,
     stop_at       timestamptz,
+    waiting       text,
     changed_at    timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX batch_work_input ON batch_work (input_file_id);
@@ -71,7 +74,6 @@ CREATE INDEX batch_work_input ON batch_work (input_file_id);
 CREATE TABLE claims (
     id         bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     batch_id   text    NOT NULL,
-    route      text    NOT NULL,
     first_line bigint  NOT NULL,
     lines      integer NOT NULL,
     done       varbit  NOT NULL,
@@ -204,16 +206,17 @@ BEGIN
     IF board ->> 'phase' IS NULL THEN
         DELETE FROM batch_work WHERE batch_id = id;
     ELSE
-        INSERT INTO batch_work AS b (batch_id, project_id, phase, input_file_id, route, total, expires_at)
+        INSERT INTO batch_work AS b (batch_id, project_id, phase, input_file_id, model, total, expires_at)
         VALUES (id, board ->> 'project_id', board ->> 'phase', coalesce(board ->> 'input_file_id', ''),
-                board ->> 'route', coalesce((board ->> 'total')::bigint, 0),
+                board ->> 'model', coalesce((board ->> 'total')::bigint, 0),
                 to_timestamp(coalesce((board ->> 'expires_at')::float8, 0)))
         ON CONFLICT (batch_id) DO UPDATE SET
             phase = excluded.phase,
-            route = coalesce(board ->> 'route', b.route),
+            model = coalesce(board ->> 'model', b.model),
             total = coalesce((board ->> 'total')::bigint, b.total),
             stop_at = coalesce(clock_timestamp() + make_interval(secs => (board ->> 'stop_within')::float8),
                                b.stop_at),
+            waiting = NULL,
             changed_at = clock_timestamp();
     END IF;
     IF (board ->> 'revoke')::boolean THEN
@@ -251,9 +254,10 @@ BEGIN
     END IF;
 
     PERFORM require_leadership(leader, leader_token);
-    INSERT INTO read_models AS m (id, kind, project_id, label, created_at, hidden)
-    SELECT r.id, r.kind, r.project_id, r.label, clock_timestamp(), r.hidden
-    FROM json_to_recordset(model_rows) AS r (id text, kind text, project_id text, label text, hidden boolean)
+    INSERT INTO read_models AS m (id, kind, project_id, label, stored, created_at, hidden)
+    SELECT r.id, r.kind, r.project_id, r.label, r.stored, clock_timestamp(), r.hidden
+    FROM json_to_recordset(model_rows)
+        AS r (id text, kind text, project_id text, label text, stored text, hidden boolean)
     ORDER BY r.id
     ON CONFLICT (id) DO UPDATE SET hidden = excluded.hidden;
     IF board IS NOT NULL THEN

@@ -1,0 +1,62 @@
+"""A follower reads the log in order, handles what it reads, and keeps a checkpoint.
+
+Projector, relay, webhooks and sealer are followers. The bus only wakes them; without it they poll. A
+follower is run by one leader at a time, and its checkpoint moves only while that leadership holds.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from events.event import RecordedEvent
+from events.log import Leadership, Log
+from events.read_models import ModelWrite, ReadModels
+
+Handle = Callable[[Sequence[RecordedEvent]], Awaitable[Sequence[ModelWrite]]]
+BATCH: Final = 500
+"""Most events handled together."""
+
+
+class Follower:
+    """`handle` gets events in order and returns the read-model rows to write with the checkpoint.
+
+    It may be called again with events it has seen: after a crash the checkpoint is where it was.
+    """
+
+    def __init__(self, name: str, log: Log, models: ReadModels, handle: Handle, poll: float = 1.0) -> None:
+        self.name = name
+        self._log = log
+        self._models = models
+        self._handle = handle
+        self._poll = poll
+        self._woken = asyncio.Event()
+        self.position = 0
+
+    def wake(self) -> None:
+        """Something was appended."""
+        self._woken.set()
+
+    async def run(self, leadership: Leadership) -> None:
+        """Follows the log until cancelled. Raises what handling raises, and `LeadershipLost`."""
+        self.position = await self._models.checkpoint(self.name)
+        while True:
+            self._woken.clear()
+            while await self.step(leadership):
+                pass
+            try:
+                async with asyncio.timeout(self._poll):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+
+    async def step(self, leadership: Leadership | None) -> bool:
+        """Handles the next events; False where there were none."""
+        events = await self._log.read(after=self.position, limit=BATCH)
+        if not events:
+            return False
+        writes = await self._handle(events)
+        await self._models.advance(
+            writes, follower=self.name, upto=events[-1].position, leadership=leadership
+        )
+        self.position = events[-1].position
+        return True

@@ -1,0 +1,160 @@
+"""The bus inside one process: bounded queues (face: `events/bus.py`)."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Generic, TypeVar
+
+import structlog
+
+from events.bus import Notice, Work
+from events.errors import BatchmillError, BusUnavailable
+
+_logger = structlog.get_logger()
+NOTICES: Final = 10_000
+"""Most notices kept; over it the oldest are dropped, and found in the log."""
+CHUNKS: Final = 10_000
+"""Most chunks kept a route; the dispatcher keeps far fewer."""
+
+PAUSE: Final = 0.1
+"""Seconds before a chunk whose handling failed is offered again."""
+
+M = TypeVar("M", Notice, Work)
+
+
+class LocalBus:
+    """A `Bus` for the embedded stack."""
+
+    def __init__(self) -> None:
+        self._notices: _Queue[Notice] = _Queue(NOTICES)
+        self._work: dict[str, _Queue[Work]] = {}
+        self._wakes: list[Callable[[], None]] = []
+        self._taking: set[_Taking] = set()
+
+    async def announce(self, notices: Sequence[Notice]) -> None:
+        """See `Bus.announce`."""
+        for notice in notices:
+            self._notices.put(notice)
+        for wake in list(self._wakes):
+            wake()
+
+    async def offer(self, route: str, work: Work) -> None:
+        """See `Bus.offer`."""
+        queue = self._route(route)
+        if len(queue) >= CHUNKS:
+            raise BusUnavailable(f"route {route!r} has {CHUNKS} chunks waiting: workers do not keep up")
+        queue.put(work)
+
+    async def take_notices(self, handle: Callable[[Notice], Awaitable[None]]) -> "_Taking":
+        """See `Bus.take_notices`."""
+        return self._take(self._notices, 1, handle, again=False)
+
+    async def take_work(
+        self, route: str, prefetch: int, handle: Callable[[Work], Awaitable[None]]
+    ) -> "_Taking":
+        """See `Bus.take_work`."""
+        return self._take(self._route(route), prefetch, handle, again=True)
+
+    def on_wake(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """See `Bus.on_wake`."""
+        self._wakes.append(wake)
+        return lambda: self._wakes.remove(wake) if wake in self._wakes else None
+
+    async def close(self) -> None:
+        """See `Bus.close`."""
+        for taking in list(self._taking):
+            await taking.end()
+        self._wakes.clear()
+
+    def _route(self, route: str) -> "_Queue[Work]":
+        return self._work.setdefault(route, _Queue(CHUNKS))
+
+    def _take(
+        self, queue: "_Queue[M]", hands: int, handle: Callable[[M], Awaitable[None]], *, again: bool
+    ) -> "_Taking":
+        taking = _Taking(self._taking, [_Hand(queue, handle, again) for _ in range(hands)])
+        self._taking.add(taking)
+        return taking
+
+
+class _Queue(Generic[M]):
+    """First in, first out; over its bound the oldest goes."""
+
+    def __init__(self, bound: int) -> None:
+        self._items: deque[M] = deque(maxlen=bound)
+        self._filled = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, item: M) -> None:
+        self._items.append(item)
+        self._filled.set()
+
+    def put_back(self, item: M) -> None:
+        self._items.appendleft(item)
+        self._filled.set()
+
+    async def get(self) -> M:
+        """Takes the first; a cancelled wait has taken nothing."""
+        while not self._items:
+            self._filled.clear()
+            await self._filled.wait()
+        return self._items.popleft()
+
+
+class _Hand(Generic[M]):
+    """Handles one message at a time."""
+
+    def __init__(self, queue: _Queue[M], handle: Callable[[M], Awaitable[None]], again: bool) -> None:
+        self._queue: _Queue[M] = queue
+        self._handle: Callable[[M], Awaitable[None]] = handle
+        self._again = again
+        self._busy = False
+        self._stopping = False
+        self.task = asyncio.create_task(self._run())
+
+    def stop(self) -> None:
+        """Takes nothing more; what it holds is finished."""
+        self._stopping = True
+        if not self._busy:
+            self.task.cancel()
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            message = await self._queue.get()
+            self._busy = True
+            try:
+                await self._handle(message)
+            except asyncio.CancelledError:
+                if self._again:
+                    self._queue.put_back(message)
+                raise
+            except BatchmillError as error:
+                _logger.warning("message not handled", message=repr(message), reason=str(error))
+                if self._again:
+                    await asyncio.sleep(PAUSE)
+                    self._queue.put(message)
+            finally:
+                self._busy = False
+
+
+class _Taking:
+    """A subscription: as many hands as messages may be in work at once."""
+
+    def __init__(self, owner: "set[_Taking]", hands: "Sequence[_Hand[Notice] | _Hand[Work]]") -> None:
+        self._owner = owner
+        self._hands = hands
+
+    async def cancel(self) -> None:
+        """See `Subscription.cancel`."""
+        for hand in self._hands:
+            hand.stop()
+        self._owner.discard(self)
+
+    async def end(self) -> None:
+        """Stops at once: what is being handled is cancelled, and offered again where that is promised."""
+        await self.cancel()
+        for hand in self._hands:
+            hand.task.cancel()
+        await asyncio.gather(*(hand.task for hand in self._hands), return_exceptions=True)

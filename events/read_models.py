@@ -1,0 +1,200 @@
+"""What the GET endpoints serve: one row an object, and the tail of its stream folded at read time.
+
+A row is an accelerator: it is written with the creation, moved forward by the projector, and can be
+dropped and folded again from the log. No answer is ever stale, with the projector down too.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final, Generic, TypeVar, cast
+
+import asyncpg
+import msgspec
+
+from events.batch import Batch
+from events.catalog import State, fold
+from events.database import Database
+from events.errors import NotFound, UnknownEvent
+from events.event import RecordedEvent
+from events.failpoint import at
+from events.file import File
+from events.key import Key
+from events.log import Kind, Leadership
+from events.postgres_log import recorded_event
+from events.statements import load_statements
+
+_SQL: Final = load_statements("events", "sql/read_models.sql")
+_TAIL: Final = load_statements("events", "sql/log.sql")["stream"]
+KINDS: Final[Mapping[type[State], Kind]] = {Batch: "batch", File: "file", Key: "key"}
+TAIL: Final = 1000
+"""Most events folded into an answer; where a stream has more, the row is written forward first."""
+
+S = TypeVar("S", Batch, File, Key)
+
+
+class Seen(msgspec.Struct, Generic[S], frozen=True):
+    """An object as it is now. `version` is that of the last event folded; `parked` says why the stream
+    cannot be folded further, if so; `hidden` objects answer as unknown ones."""
+
+    id: str
+    project_id: str
+    version: int
+    state: S
+    hidden: bool = False
+    parked: str | None = None
+
+
+class Page(msgspec.Struct, Generic[S], frozen=True):
+    """A page of a list, in its order."""
+
+    objects: list[Seen[S]]
+    has_more: bool
+
+
+class ModelWrite(msgspec.Struct, frozen=True):
+    """A row to move forward."""
+
+    id: str
+    version: int
+    state: str | None
+    parked: str | None
+
+
+class ReadModels:
+    """Reads objects of any kind; `kind` arguments are the state's class."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, kind: type[S], id: str, project_id: str | None = None) -> Seen[S] | None:
+        """The object, hidden ones too; None where there is none, or none of that project (None: any)."""
+        while True:
+            async with self._database.reading() as connection:
+                row = await connection.fetchrow(_SQL["row"], id, KINDS[kind], project_id)
+                if row is None:
+                    return None
+                tail = await connection.fetch(_TAIL, id, row["version"], TAIL)
+            seen = _folded(kind, row, row["version"], [recorded_event(event) for event in tail])
+            if seen is None:
+                return None
+            if len(tail) < TAIL or seen.parked:
+                return seen
+            await self.advance([model_write(seen)])
+
+    async def get(self, kind: type[S], id: str, project_id: str | None = None) -> Seen[S]:
+        """The object. Raises `NotFound` where `find` finds none, or a hidden one."""
+        seen = await self.find(kind, id, project_id)
+        if seen is None or seen.hidden:
+            raise NotFound(f"no {KINDS[kind]} {id!r}")
+        return seen
+
+    async def page(
+        self,
+        kind: type[S],
+        project_id: str,
+        *,
+        after: str | None = None,
+        limit: int = 20,
+        newest_first: bool = True,
+        label: str | None = None,
+    ) -> Page[S]:
+        """At most `limit` objects after the object `after`, which may be gone. Raises `NotFound` for a
+        cursor that the project never had."""
+        async with self._database.reading() as connection:
+            moment: datetime | None = None
+            if after is not None:
+                moment = await connection.fetchval(_SQL["cursor"], after, KINDS[kind], project_id)
+                if moment is None:
+                    raise NotFound(f"no {KINDS[kind]} {after!r} to list after")
+            rows = await connection.fetch(
+                _SQL["page_newest_first" if newest_first else "page_oldest_first"],
+                KINDS[kind],
+                project_id,
+                label,
+                moment,
+                after,
+                limit + 1,
+                TAIL,
+            )
+        groups: dict[str, list[asyncpg.Record]] = {}
+        for row in rows:
+            groups.setdefault(row["id"], []).append(row)
+        objects = []
+        for id, group in list(groups.items())[:limit]:
+            if len(group) >= TAIL:
+                objects.append(await self.get(kind, id, project_id))
+                continue
+            tail = [recorded_event(row) for row in group if row["position"] is not None]
+            seen = _folded(kind, group[0], group[0]["row_version"], tail)
+            if seen is not None:
+                objects.append(seen)
+        return Page(objects, has_more=len(groups) > limit)
+
+    async def key_of(self, secret_sha256: str) -> Seen[Key] | None:
+        """The key, not revoked, that a secret's hex SHA-256 belongs to."""
+        async with self._database.reading() as connection:
+            id = await connection.fetchval(_SQL["key"], secret_sha256)
+        if id is None:
+            return None
+        seen = await self.find(Key, cast(str, id))
+        return seen if seen is not None and seen.state.revoked_at is None else None
+
+    async def named(self, storage_keys: Sequence[str]) -> set[str]:
+        """Which of some storage keys belong to a file that was recorded, gone or not."""
+        async with self._database.reading() as connection:
+            return {row["stored"] for row in await connection.fetch(_SQL["named"], list(storage_keys))}
+
+    async def checkpoint(self, follower: str) -> int:
+        """The position that a follower has handled; 0 for one that never ran."""
+        async with self._database.reading() as connection:
+            return cast(int, await connection.fetchval(_SQL["checkpoint"], follower))
+
+    async def advance(
+        self,
+        writes: Sequence[ModelWrite],
+        *,
+        follower: str | None = None,
+        upto: int = 0,
+        leadership: Leadership | None = None,
+    ) -> None:
+        """Moves rows forward and, with `follower`, its checkpoint, in one transaction. Raises
+        `LeadershipLost` where the leadership is another's by now."""
+        await at("checkpoint.before")
+        async with self._database.writing() as connection:
+            await connection.execute(
+                _SQL["advance"],
+                None if leadership is None else leadership.name,
+                None if leadership is None else leadership.token,
+                follower,
+                upto,
+                [w.id for w in writes],
+                [w.version for w in writes],
+                [w.state for w in writes],
+                [w.parked for w in writes],
+            )
+        await at("checkpoint.after")
+
+
+def model_write(seen: Seen[S]) -> ModelWrite:
+    """The row that holds what was seen."""
+    return ModelWrite(seen.id, seen.version, msgspec.json.encode(seen.state).decode(), seen.parked)
+
+
+def _folded(
+    kind: type[S], row: asyncpg.Record, version: int, tail: Sequence[RecordedEvent]
+) -> Seen[S] | None:
+    """The row with its tail; None where not even its first event can be folded."""
+    state: State | None = None
+    parked: str | None = None
+    if row["state"] is not None:
+        state = msgspec.json.decode(row["state"], type=kind)
+    for event in tail:
+        try:
+            state = fold(state, event)
+        except UnknownEvent as error:
+            parked = str(error)
+            break
+        version = event.version
+    if state is None:
+        return None
+    return Seen(row["id"], row["project_id"], version, cast(S, state), row["hidden"], parked)

@@ -1,0 +1,52 @@
+-- name: row
+-- One row by id, of one project ($3 NULL: of any).
+SELECT id, project_id, hidden, version, state, parked
+FROM read_models WHERE id = $1 AND kind = $2 AND ($3::text IS NULL OR project_id = $3)
+
+-- name: key
+-- The key that a secret's digest belongs to.
+SELECT id FROM read_models WHERE kind = 'key' AND label = $1 AND NOT hidden
+
+-- name: cursor
+-- Where in the list an object stands, gone or not.
+SELECT created_at FROM read_models WHERE id = $1 AND kind = $2 AND project_id = $3
+
+-- name: page_newest_first
+-- A page of rows after a cursor, with the events that are not folded into them yet, in one snapshot.
+SELECT m.id, m.project_id, m.hidden, m.version AS row_version, m.state, m.parked, m.created_at,
+       e.position, e.event_id, e.stream_id, e.version, e.type, e.data, e.metadata, e.recorded_at
+FROM (SELECT r.id, r.project_id, r.hidden, r.version, r.state, r.parked, r.created_at FROM read_models r
+      WHERE r.kind = $1 AND r.project_id = $2 AND NOT r.hidden AND ($3::text IS NULL OR r.label = $3)
+        AND ($4::timestamptz IS NULL OR (r.created_at, r.id) < ($4, $5::text))
+      ORDER BY r.created_at DESC, r.id DESC LIMIT $6) m
+LEFT JOIN LATERAL (SELECT x.position, x.event_id, x.stream_id, x.version, x.type, x.data, x.metadata,
+                          x.recorded_at
+                   FROM events x WHERE x.stream_id = m.id AND x.version > m.version
+                   ORDER BY x.version LIMIT $7) e ON true
+ORDER BY m.created_at DESC, m.id DESC, e.version
+
+-- name: page_oldest_first
+-- The same the other way round.
+SELECT m.id, m.project_id, m.hidden, m.version AS row_version, m.state, m.parked, m.created_at,
+       e.position, e.event_id, e.stream_id, e.version, e.type, e.data, e.metadata, e.recorded_at
+FROM (SELECT r.id, r.project_id, r.hidden, r.version, r.state, r.parked, r.created_at FROM read_models r
+      WHERE r.kind = $1 AND r.project_id = $2 AND NOT r.hidden AND ($3::text IS NULL OR r.label = $3)
+        AND ($4::timestamptz IS NULL OR (r.created_at, r.id) > ($4, $5::text))
+      ORDER BY r.created_at, r.id LIMIT $6) m
+LEFT JOIN LATERAL (SELECT x.position, x.event_id, x.stream_id, x.version, x.type, x.data, x.metadata,
+                          x.recorded_at
+                   FROM events x WHERE x.stream_id = m.id AND x.version > m.version
+                   ORDER BY x.version LIMIT $7) e ON true
+ORDER BY m.created_at, m.id, e.version
+
+-- name: advance
+-- Writes rows forward and moves a checkpoint; see the function in migrations/0002_board.sql.
+SELECT advance($1, $2, $3, $4, $5, $6, $7, $8)
+
+-- name: checkpoint
+-- How far a follower is.
+SELECT coalesce((SELECT position FROM checkpoints WHERE follower = $1), 0)
+
+-- name: named
+-- Which of some storage keys belong to a file that was recorded.
+SELECT stored FROM read_models WHERE stored = ANY ($1::text[])

@@ -1,0 +1,98 @@
+-- name: open_batches
+-- Every batch that has not ended, and how its chunks stand.
+SELECT b.batch_id, b.project_id, b.phase, b.input_file_id, b.model, b.total, b.next_line, b.waiting,
+       extract(epoch FROM b.expires_at - clock_timestamp())::float8 AS expires_in,
+       extract(epoch FROM b.stop_at - clock_timestamp())::float8 AS stop_in,
+       extract(epoch FROM clock_timestamp() - b.changed_at)::float8 AS since,
+       coalesce(c.held, 0) AS held, coalesce(c.free, 0) AS free, coalesce(c.open_lines, 0) AS open_lines
+FROM batch_work b
+LEFT JOIN (SELECT batch_id, count(*) FILTER (WHERE worker IS NOT NULL) AS held,
+                  count(*) FILTER (WHERE worker IS NULL) AS free,
+                  sum(lines - bit_count(done))::bigint AS open_lines
+           FROM claims GROUP BY batch_id) c ON c.batch_id = b.batch_id
+WHERE $1::text[] IS NULL OR b.batch_id = ANY ($1)
+ORDER BY b.expires_at, b.batch_id
+
+-- name: holds_input
+-- Whether a batch that has not ended reads this file.
+SELECT EXISTS (SELECT 1 FROM batch_work WHERE input_file_id = $1)
+
+-- name: hand_out
+-- Cuts the next lines of a batch into a claim; see the function in migrations/0002_board.sql.
+SELECT hand_out($1, $2, $3, $4, $5)
+
+-- name: explain
+-- Says of batches why they wait.
+UPDATE batch_work b SET waiting = n.waiting
+FROM unnest($1::text[], $2::text[]) AS n (batch_id, waiting)
+WHERE b.batch_id = n.batch_id AND b.waiting IS DISTINCT FROM n.waiting
+
+-- name: free_claims
+-- Chunks that nobody holds, oldest lines first.
+SELECT id, batch_id FROM claims WHERE worker IS NULL ORDER BY id LIMIT $1
+
+-- name: claim
+-- Takes a free chunk of a running batch, with a fresh token.
+UPDATE claims c SET worker = $2, token = gen_random_uuid()
+FROM batch_work b
+WHERE c.id = $1 AND c.worker IS NULL AND b.batch_id = c.batch_id AND b.phase = 'running'
+  AND EXISTS (SELECT 1 FROM workers w WHERE w.id = $2)
+RETURNING c.id, c.batch_id, b.project_id, c.token, c.first_line, c.lines, c.done::text AS done, c.suspect, c.deaths,
+          extract(epoch FROM b.expires_at - clock_timestamp())::float8 AS expires_in
+
+-- name: peek
+-- A chunk that nobody holds yet.
+SELECT suspect FROM claims WHERE id = $1 AND worker IS NULL
+
+-- name: hand_back
+-- Frees chunks that are still held with these tokens.
+WITH mine AS (
+    SELECT c.id FROM claims c JOIN unnest($1::bigint[], $2::uuid[]) AS h (id, token)
+        ON c.id = h.id AND c.token = h.token
+    ORDER BY c.id FOR NO KEY UPDATE OF c)
+UPDATE claims c SET worker = NULL, token = NULL FROM mine WHERE c.id = mine.id
+
+-- name: register
+-- A worker begins to beat.
+INSERT INTO workers (id) VALUES ($1)
+
+-- name: beat
+-- A worker lives; no row: it was declared dead and holds nothing any more.
+UPDATE workers SET beat = beat + 1 WHERE id = $1 RETURNING beat
+
+-- name: workers
+-- Every worker and its beat.
+SELECT id, beat FROM workers
+
+-- name: strays
+-- Workers that hold claims and are not registered.
+SELECT DISTINCT c.worker FROM claims c
+WHERE c.worker IS NOT NULL AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = c.worker)
+
+-- name: leave
+-- A worker that stops cleanly: what it holds is free again, no death counted.
+WITH gone AS (DELETE FROM workers WHERE id = $1)
+UPDATE claims SET worker = NULL, token = NULL WHERE worker = $1
+
+-- name: void_claims
+-- Frees the claims of dead workers; see the function in migrations/0002_board.sql.
+SELECT void_claims($1)
+
+-- name: observe_leadership
+-- Who leads.
+SELECT token, beat FROM leaderships WHERE name = $1
+
+-- name: take_leadership
+-- Takes a leadership that is free or still as it was observed.
+INSERT INTO leaderships AS l (name, token) VALUES ($1, $2)
+ON CONFLICT (name) DO UPDATE SET token = excluded.token, beat = 0
+WHERE l.token = $3 AND l.beat = $4
+RETURNING token
+
+-- name: beat_leadership
+-- The leader lives; no row: another leads.
+UPDATE leaderships SET beat = beat + 1 WHERE name = $1 AND token = $2 RETURNING beat
+
+-- name: leave_leadership
+-- A leader steps down.
+DELETE FROM leaderships WHERE name = $1 AND ($2::uuid IS NULL OR token = $2)
