@@ -1,0 +1,189 @@
+"""Objects as files of one local folder.
+
+Written with our own file code and not with obstore's, because that one never calls fsync: an event must not
+name bytes that a power cut can take back.
+
+    <root>/<prefix>/<32 hex digits>     an object
+    <root>/.drafts/<32 hex digits>      a put under way, or what is left of one whose process died
+"""
+
+import asyncio
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from storage.draft import Draft, sync_folder
+from storage.key import checked, fresh_key, is_made_here
+from storage.pieces import pieces
+from storage.store import ObjectInfo, ObjectMissing, StorageError, StorageFull, StorageUnavailable, Stored
+
+PIECE_BYTES = 1 << 20
+LIST_PAGE = 1000
+# Of its own, so that a disk that hangs does not also hold up what else the process does in threads.
+THREADS = 8
+
+_DRAFTS = ".drafts"
+_OF_FILE_SYSTEMS = {"lost+found"}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+Result = TypeVar("Result")
+
+
+class LocalFolder:
+    """A `Store` in the folder `root`, which is made when it is missing and belongs to the store alone.
+
+    No step of the disk may take longer than `patience` seconds. Raises `StorageUnavailable` when the folder
+    cannot be made or read, `StorageError` when it holds something else (the sweep must never meet it).
+    """
+
+    def __init__(self, root: Path, *, patience: float = 60.0) -> None:
+        self._root = root
+        self._patience = patience
+        try:
+            if root.is_dir() and not (root / _DRAFTS).is_dir() and set(os.listdir(root)) - _OF_FILE_SYSTEMS:
+                raise StorageError(f"{root} holds something else; name a folder that is new or empty")
+            _make_folder(root / _DRAFTS)
+        except OSError as error:
+            raise self._failure(error) from error
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="storage")
+
+    async def put(self, body: AsyncIterable[bytes], *, prefix: str) -> Stored:
+        key = fresh_key(prefix)
+        draft = Draft(self._root / _DRAFTS / secrets.token_hex(16))
+        try:
+            async with aclosing(pieces(body, PIECE_BYTES)) as regrouped:
+                async for piece in regrouped:
+                    await self._step(draft.write, piece)
+            await self._step(draft.publish, self._root, key)
+        except BaseException as error:
+            await self._discard(draft, error)
+            raise
+        return Stored(key, draft.size, draft.sha256)
+
+    async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        file = await self._open(key)
+        end = file.size if end is None else min(end, file.size)
+        while start < end:
+            piece = await self._step(file.read, start, min(end, start + PIECE_BYTES))
+            start += len(piece)
+            yield piece
+
+    async def read(self, key: str, start: int, end: int) -> bytes:
+        file = await self._open(key)
+        end = min(end, file.size)
+        return await self._step(file.read, start, end) if start < end else b""
+
+    async def delete(self, key: str) -> None:
+        await self._step(_unlink, self._root / checked(key))
+
+    async def list(self, *, older_than: datetime) -> AsyncIterator[ObjectInfo]:
+        found = _objects(self._root)
+        while page := await self._step(_page, found):
+            for info in page:
+                if info.modified < older_than:
+                    yield info
+
+    async def free_space(self) -> int | None:
+        return (await self._step(shutil.disk_usage, self._root)).free
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._threads.shutdown)
+
+    async def _open(self, key: str) -> "_ReadFile":
+        try:
+            return await self._step(_ReadFile, self._root / checked(key))
+        except StorageUnavailable as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise ObjectMissing(f"{self._root}: there is no object {key}") from None
+            raise
+
+    async def _step(self, job: Callable[..., Result], *args: object) -> Result:
+        """Run `job` in a thread. If we stop waiting for it, it goes on there: jobs must bear that."""
+        try:
+            async with asyncio.timeout(self._patience):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, job, *args)
+        except TimeoutError:
+            raise StorageUnavailable(
+                f"{self._root}: the disk did not answer within {self._patience:g} s; is it healthy?"
+            ) from None
+        except OSError as error:
+            raise self._failure(error) from error
+
+    async def _discard(self, draft: Draft, reason: BaseException) -> None:
+        """Remove `draft`, also when cancelled once more; `reason` is told when it has to stay behind."""
+        removal = asyncio.get_running_loop().run_in_executor(self._threads, draft.discard)
+        done, _ = await asyncio.wait({removal}, timeout=self._patience)
+        failure = removal.exception() if done else TimeoutError("the disk did not answer")
+        if failure is not None:
+            reason.add_note(f"{self._root}: what was written is left to the sweep: {failure}")
+
+    def _failure(self, error: OSError) -> StorageError:
+        if error.errno in _FULL:
+            return StorageFull(
+                f"{self._root}: {error.strerror}; free some space or name a folder on a larger disk"
+            )
+        return StorageUnavailable(f"{self._root}: {error}")
+
+
+class _ReadFile:
+    """A file open for reading; closed when nobody holds it: neither a `get` nor a step left in its thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.size = os.fstat(self._descriptor).st_size
+
+    def read(self, start: int, end: int) -> bytes:
+        """All bytes of a range that lies within the file. Raises `OSError`."""
+        parts: list[bytes] = []
+        while start < end:
+            part = os.pread(self._descriptor, end - start, start)
+            if not part:
+                raise OSError(errno.EIO, "an object became shorter while it was read")
+            parts.append(part)
+            start += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+
+def _unlink(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def _page(found: Iterator[ObjectInfo]) -> list[ObjectInfo]:
+    return list(islice(found, LIST_PAGE))
+
+
+def _objects(folder: Path, prefix: str = "") -> Iterator[ObjectInfo]:
+    """Objects and drafts below `folder`; nothing that is not named as they are."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name in _OF_FILE_SYSTEMS:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _objects(folder / entry.name, f"{prefix}{entry.name}/")
+            elif is_made_here(key := prefix + entry.name):
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:  # deleted since its name was read
+                    continue
+                yield ObjectInfo(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+
+
+def _make_folder(folder: Path) -> None:
+    """Make `folder` and those above it; the name of each that was made is durable."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    sync_folder(folder.parent)
