@@ -1,0 +1,132 @@
+"""The command line: which commands there are, and what the shell hears of their end.
+
+A command's module is imported when that command is asked, so that the list of commands and the small commands
+start at once whatever the big ones need.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cyclopts import App, CycloptsError
+
+from cli.exit_codes import ExitCode, exit_code_of
+from events.errors import BatchmillError
+from storage.store import StorageError
+
+HELP = """A self-hosted, OpenAI-compatible Batch API.
+
+$ batchmill demo
+$ batchmill serve --upstream http://127.0.0.1:8000/v1
+$ batchmill batches create requests.jsonl --watch
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 not found, 4 refused,
+5 server or database out of reach, 130 interrupted.
+"""
+
+
+class Command(NamedTuple):
+    """A command's name, where its function or App is found, and its line in the list of commands."""
+
+    name: str
+    found_at: str
+    summary: str
+
+
+COMMANDS = (
+    Command("serve", "cli.serve:serve", "Serve the API and run batches, all in one."),
+    Command("run", "cli.run:run", "Run one file of requests to its end, without a server."),
+    Command("demo", "cli.demo:demo", "See a batch run, from upload to results."),
+    Command("batches", "cli.batches:app", "See and steer the batches of a running server."),
+    Command("files", "cli.files:app", "See and move the files of a running server."),
+    Command("keys", "cli.keys:app", "Make, list and revoke the keys of projects."),
+    Command("config", "cli.config:config", "Show the settings in force and where they came from."),
+    Command("migrate", "cli.migrate:migrate", "Bring the database's schema up to date."),
+    Command("rebuild", "cli.rebuild:rebuild", "Fold the read models again from the log."),
+    Command(
+        "practice-upstream",
+        "cli.practice_upstream:practice_upstream",
+        "Answer lines as a model would, for trying things out.",
+    ),
+)
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return f"batchmill {metadata.version('batchmill')}"
+    except metadata.PackageNotFoundError:
+        return "batchmill, not installed"
+
+
+def command_line(*, summaries: bool) -> App:
+    """The whole command line.
+
+    With `summaries` the list of commands is told from the table above, without importing any of them;
+    without, each command that is asked is imported and tells its own help.
+    """
+    line = App(
+        name="batchmill",
+        help=HELP,
+        help_format="plaintext",
+        version=_version,
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+    )
+    for place, command in enumerate(COMMANDS):
+        summary = command.summary if summaries else None
+        line.command(command.found_at, name=command.name, help=summary, sort_key=place)
+    return line
+
+
+app = command_line(summaries=False)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code. Failures that are foreseen are told in one line each."""
+    asked = arguments[0] if arguments else "--help"
+    is_command = asked in [command.name for command in COMMANDS]
+    if not is_command and asked not in ("--help", "-h", "--version"):
+        _tell(f"there is no command {asked}{_nearest(asked)}")
+        return ExitCode.USAGE
+    line = app if is_command else command_line(summaries=True)
+    try:
+        result = line(arguments, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except CycloptsError as error:
+        error.verbose = False
+        _tell(f"{error} `batchmill {asked} --help` tells more.")
+        return ExitCode.USAGE
+    except (BatchmillError, StorageError) as error:
+        _tell(str(error))
+        return exit_code_of(error)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes standard output once more at exit and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.BROKEN_PIPE
+    return result if isinstance(result, int) else ExitCode.OK
+
+
+def main() -> None:
+    """The program `batchmill`."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _nearest(asked: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(asked, [command.name for command in COMMANDS], n=1)
+    return f": did you mean {close[0]}?" if close else "; `batchmill --help` lists them"
+
+
+def _tell(message: str) -> None:
+    for part in message.splitlines():
+        print(f"batchmill: {part}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
