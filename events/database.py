@@ -3,14 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from events.errors import BatchmillError, DatabaseUnavailable, EventMismatch, LeadershipLost, LogBusy
 
-Connection = PoolConnectionProxy[asyncpg.Record]
+if TYPE_CHECKING:
+    Connection = PoolConnectionProxy[asyncpg.Record]
+    Pool = asyncpg.Pool[asyncpg.Record]
+else:  # asyncpg's classes take type arguments in its stubs only
+    Connection = PoolConnectionProxy
+    Pool = asyncpg.Pool
 LOST: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
@@ -31,7 +36,7 @@ class Database:
     in an error. A server that turned read-only expires the pool (asyncpg would keep such connections).
     """
 
-    def __init__(self, reads: asyncpg.Pool, writes: asyncpg.Pool, patience: float) -> None:
+    def __init__(self, reads: Pool, writes: Pool, patience: float) -> None:
         self._reads = reads
         self._writes = writes
         self._patience = patience
@@ -50,7 +55,7 @@ class Database:
         or for the log before it gives up. Raises `DatabaseUnavailable`."""
         writing = max(1, connections // 2)
 
-        async def pool(size: int) -> asyncpg.Pool:
+        async def pool(size: int) -> Pool:
             return await asyncpg.create_pool(
                 url,
                 min_size=1,
@@ -61,7 +66,7 @@ class Database:
                 reset=_keep,
             )
 
-        reads: asyncpg.Pool | None = None
+        reads: Pool | None = None
         try:
             reads = await pool(max(1, connections - writing))
             return cls(reads, await pool(writing), patience)
@@ -85,7 +90,7 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def _lend(self, pool: asyncpg.Pool) -> AsyncIterator[Connection]:
+    async def _lend(self, pool: Pool) -> AsyncIterator[Connection]:
         try:
             connection = await pool.acquire(timeout=self._patience)
         except TimeoutError as error:

@@ -60,9 +60,8 @@ class Candidate:
                 _logger.info("leading", leadership=self._name)
                 try:
                     async with asyncio.TaskGroup() as group:
-                        beating = group.create_task(self._keep(leadership))
-                        leading = group.create_task(self._run_lead(leadership))
-                        leading.add_done_callback(lambda _: beating.cancel())
+                        group.create_task(self._keep(leadership))
+                        group.create_task(self._run_lead(leadership))
                 except* BatchmillError as errors:
                     _logger.warning(
                         "leadership ended", leadership=self._name, reason=str(errors.exceptions[0])
@@ -75,6 +74,7 @@ class Candidate:
 
     async def _run_lead(self, leadership: Leadership) -> None:
         await self._lead(leadership)
+        raise LeadershipLost(f"leadership {self._name} was given up")
 
     async def _won(self) -> Leadership:
         watch: Watch[tuple[UUID, int] | None] = Watch(self._lease)

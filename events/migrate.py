@@ -103,7 +103,7 @@ async def require_schema(url: str, *, program: str | None = None) -> None:
         await connection.close(timeout=10)
 
 
-async def _connect(url: str) -> asyncpg.Connection[asyncpg.Record]:
+async def _connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
     try:
         return await asyncpg.connect(url, timeout=10)
     except (*LOST, asyncpg.PostgresError, TimeoutError) as error:
