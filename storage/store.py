@@ -4,8 +4,8 @@ An object is written once, under a key nobody else has, and never changed: whoev
 at any time, and nothing has to be locked. What a key means is said by events; an object no event names is an
 orphan and is swept (`storage.sweep`).
 
-Implementations: a folder of the local disk (`storage.local_folder`) and the object stores of S3, Google Cloud
-and Azure (`storage.object_store`, whose `open_store` picks one by URL). All pass the same suite.
+Implementations: a folder of the local disk (`storage.local_folder`) and a bucket of S3, Google Cloud Storage
+or Azure (`storage.bucket`); `storage.object_store.open_store` picks one by URL. All pass the same suite.
 """
 
 from collections.abc import AsyncIterable, AsyncIterator
