@@ -9,11 +9,13 @@ run as root, so as root its programs run as the owner of the database's files, b
 - the secure bit `no_setuid_fixup` makes access(2) honour that capability: Postgres asks it whether its own
   binary can be run.
 - `--pdeathsig INT` has the kernel stop the server when the thread that started it is gone, so `kill -9`
-  leaves nothing behind. An ordinary user's programs get this alone, where there is a `setpriv`.
+  leaves nothing behind. An ordinary user's programs get this alone, and only where `setpriv` can do it:
+  macOS has none, and util-linux learned it in 2.33. Elsewhere the next start ends what was left.
 """
 
 import os
 import shutil
+import subprocess
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
@@ -25,6 +27,8 @@ from events.errors import BatchmillError
 
 NOBODY = 65534
 """The user and group that own nothing, by the same number on Linux everywhere."""
+
+_PROBE_SECONDS = 10.0
 
 
 class EmbeddedPostgresError(BatchmillError):
@@ -80,8 +84,9 @@ def command(program: str, arguments: Sequence[str | Path], account: Account | No
     """The command line that runs a Postgres program as `account` (None: as ourselves)."""
     own = [str(programs_folder() / program), *map(str, arguments)]
     setpriv = shutil.which("setpriv")
+    tie = ["--pdeathsig", "INT"] if setpriv is not None and _ties_to_parent(setpriv) else []
     if account is None:
-        return [setpriv, "--pdeathsig", "INT", "--", *own] if setpriv is not None else own
+        return [setpriv, *tie, "--", *own] if setpriv is not None and tie else own
     if setpriv is None:
         raise EmbeddedPostgresError(
             "Postgres does not run as root, and `setpriv` (package util-linux), which starts it as another "
@@ -92,7 +97,8 @@ def command(program: str, arguments: Sequence[str | Path], account: Account | No
         *("--reuid", str(account.uid), "--regid", str(account.gid), "--clear-groups"),
         *("--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"),
         *("--securebits", "+no_setuid_fixup"),
-        *("--pdeathsig", "INT", "--"),
+        *tie,
+        "--",
         *own,
     ]
 
@@ -100,3 +106,9 @@ def command(program: str, arguments: Sequence[str | Path], account: Account | No
 def environment() -> dict[str, str]:
     """What the programs see of our environment: a place for programs, and none of our secrets."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
+
+
+@cache
+def _ties_to_parent(setpriv: str) -> bool:
+    attempt = [setpriv, "--pdeathsig", "INT", "--", setpriv, "--version"]
+    return subprocess.run(attempt, capture_output=True, timeout=_PROBE_SECONDS, check=False).returncode == 0

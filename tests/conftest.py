@@ -6,6 +6,7 @@ import pytest
 import pytest_asyncio
 
 from cli.embedded_postgres import LOGIN
+from events.migrate import migrate
 from tests.postgres import Database, PostgresServer, running_server
 
 
@@ -20,8 +21,6 @@ async def postgres_server() -> AsyncIterator[PostgresServer]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def migrated_template(postgres_server: PostgresServer) -> AsyncIterator[Database]:
     """A database migrated once in this session, never connected to again: `database` is copied from it."""
-    from events.migrate import migrate
-
     async with postgres_server.new_database() as template:
         await migrate(template.owner_url, LOGIN)
         yield template

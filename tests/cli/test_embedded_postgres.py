@@ -321,8 +321,3 @@ async def test_a_log_that_grew_too_long_is_put_aside(folder: DataFolder) -> None
     await make_once(folder)
     assert (folder.postgres / "log.1").stat().st_size == 5 << 20
     assert log.stat().st_size < 1 << 20
-
-
-def test_the_server_sees_none_of_our_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BATCHMILL_UPSTREAM_API_KEY", "sk-secret")
-    assert "sk-secret" not in environment().values()
