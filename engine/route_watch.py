@@ -8,7 +8,7 @@ from time import monotonic
 import structlog
 
 from engine.retry import Verdict
-from engine.routes import ModelList, Probe, RouteHealth, Standing, read_probe
+from engine.routes import ModelList, PausePolicy, Probe, RouteHealth, Standing, read_probe
 from engine.upstream import ModelsAnswer, Upstream, UpstreamFailure
 
 _log = structlog.get_logger()
@@ -20,11 +20,17 @@ class RouteWatch:
     `run` must be running, in a task whose owner notices its end: it is what ends the waits of the others.
     """
 
-    def __init__(self, name: str, upstream: Upstream, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        name: str,
+        upstream: Upstream,
+        policy: PausePolicy | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self._name = name
         self._upstream = upstream
         self._clock = clock
-        self._health = RouteHealth(upstream.url)
+        self._health = RouteHealth(upstream.url, policy or PausePolicy())
         self._models = ModelList()
         self._changed = asyncio.Event()
 

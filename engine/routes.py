@@ -32,19 +32,25 @@ import msgspec
 from engine.retry import Verdict
 from engine.upstream import ModelsAnswer, UpstreamFailure
 
-FIRST_PROBE: Final = 5.0
-LONGEST_PROBE_WAIT: Final = 60.0
-PROBE_SPACING: Final = 0.25
-"""Seconds between the probes of an open route, however many lines fail."""
-
-ALIKE_AT_MOST: Final = 20
-"""So many lines in a row, of at least two batches, failing alike pause a route whose probe is alive."""
-
 FORGIVEN_AT_MOST: Final = 5
 """Tries of one line that do not count because the route was down when they failed."""
 
 MODELS_FRESH: Final = 60.0
 """Seconds for which a list of models is believed."""
+
+
+class PausePolicy(msgspec.Struct, frozen=True):
+    """When a route pauses and how long. Times in seconds.
+
+    `first_wait` doubles with each probe that fails, and with each pause that follows another without a success
+    between, up to `longest_wait`; `spacing` lies between the probes of an open route, however many lines fail.
+    `alike` lines in a row, of at least two batches, failing alike pause a route whose probe is alive.
+    """
+
+    first_wait: float = 5.0
+    longest_wait: float = 60.0
+    spacing: float = 0.25
+    alike: int = 20
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -143,8 +149,9 @@ class RouteHealth:
     Probes are numbered. A doubt is the number of the probe that will answer it: the next to start.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, policy: PausePolicy) -> None:
         self._url = url
+        self._policy = policy
         self._reason: str | None = None
         self._row = _Row()
         self._paused_for: str | None = None  # the kind of a row that paused it
@@ -155,7 +162,7 @@ class RouteHealth:
         self._dead = 0  # doubts up to this one met a route that was down
         self._fixed_by = 0  # the first probe that may end the pause
         self._probe_at = 0.0
-        self._wait = FIRST_PROBE
+        self._wait = policy.first_wait
 
     @property
     def reason(self) -> str | None:
@@ -166,14 +173,14 @@ class RouteHealth:
         """A line succeeded: a row of failures, if any, is over."""
         self._row.length = 0
         if self._reason is None:
-            self._wait = FIRST_PROBE
+            self._wait = self._policy.first_wait
 
     def failed(self, now: float, batch_id: str, verdict: Verdict) -> int:
         """A try of a line failed. Answers with the doubt to ask `standing` for."""
         self._lengthen_row(batch_id, verdict)
         if self._reason is not None:
             return self._dead if verdict.rule.probe or verdict.kind == self._paused_for else 0
-        if self._row.length >= ALIKE_AT_MOST and self._row.several_batches:
+        if self._row.length >= self._policy.alike and self._row.several_batches:
             self._paused_for = verdict.kind
             self._pause(now, f"{self._row.length} lines in a row failed alike: {self._named(verdict.kind)}")
             return self._dead
@@ -194,7 +201,7 @@ class RouteHealth:
             return None
         if self._reason is not None:
             return self._probe_at
-        return self._ended_at + PROBE_SPACING if self._asked > self._ended else None
+        return self._ended_at + self._policy.spacing if self._asked > self._ended else None
 
     def probe_started(self) -> None:
         """A probe is under way; what fails from now on needs another."""
@@ -217,7 +224,7 @@ class RouteHealth:
         # The next probe answers doubts from before this moment only, and these are now answered.
         self._dead = self._fixed_by = self._started + 1
         self._probe_at = now + self._wait
-        self._wait = min(LONGEST_PROBE_WAIT, 2 * self._wait)
+        self._wait = min(self._policy.longest_wait, 2 * self._wait)
 
     def _lengthen_row(self, batch_id: str, verdict: Verdict) -> None:
         row = self._row

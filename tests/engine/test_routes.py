@@ -9,6 +9,7 @@ from engine.retry import Verdict, judge
 from engine.routes import (
     FORGIVEN_AT_MOST,
     ModelList,
+    PausePolicy,
     Probe,
     Route,
     RouteHealth,
@@ -36,14 +37,14 @@ def probe(health: RouteHealth, now: float, answer: Probe) -> None:
 
 
 def paused() -> RouteHealth:
-    health = RouteHealth(URL)
+    health = RouteHealth(URL, PausePolicy())
     health.failed(0.0, "b1", judge(REFUSED))
     probe(health, 0.0, DEAD)
     return health
 
 
 def test_a_failed_line_asks_for_a_probe_at_once() -> None:
-    health = RouteHealth(URL)
+    health = RouteHealth(URL, PausePolicy())
     assert health.probe_at() is None
     doubt = health.failed(1.0, "b1", judge(REFUSED))
     due = health.probe_at()
@@ -54,7 +55,7 @@ def test_a_failed_line_asks_for_a_probe_at_once() -> None:
 
 
 def test_a_line_that_fails_while_the_probe_is_alive_failed_by_itself() -> None:
-    health = RouteHealth(URL)
+    health = RouteHealth(URL, PausePolicy())
     doubt = health.failed(1.0, "b1", judge(REFUSED))
     probe(health, 1.1, ALIVE)
     assert health.standing(doubt) is Standing.ALIVE
@@ -63,7 +64,7 @@ def test_a_line_that_fails_while_the_probe_is_alive_failed_by_itself() -> None:
 
 
 def test_a_route_whose_probe_fails_too_pauses_and_says_why() -> None:
-    health = RouteHealth(URL)
+    health = RouteHealth(URL, PausePolicy())
     doubt = health.failed(1.0, "b1", judge(REFUSED))
     probe(health, 1.1, DEAD)
     assert health.standing(doubt) is Standing.DOWN
@@ -107,7 +108,7 @@ def test_a_pause_right_after_a_pause_goes_on_doubling() -> None:
 
 
 def test_a_probe_does_not_answer_for_what_failed_after_it_started() -> None:
-    health = RouteHealth(URL)
+    health = RouteHealth(URL, PausePolicy())
     health.failed(1.0, "b1", judge(REFUSED))
     health.probe_started()
     later = health.failed(1.05, "b1", judge(REFUSED))
@@ -128,14 +129,14 @@ def test_whatever_fails_of_a_paused_route_is_not_the_lines_fault() -> None:
 
 @pytest.mark.parametrize("code", [401, 403, 500, 502, 503])
 def test_these_statuses_of_a_line_ask_for_a_probe(code: int) -> None:
-    health = RouteHealth(URL)
+    health = RouteHealth(URL, PausePolicy())
     health.failed(1.0, "b1", status(code))
     assert health.probe_at() is not None
 
 
 @pytest.mark.parametrize("code", [400, 404, 409, 413, 422, 429])
 def test_these_statuses_of_a_line_do_not(code: int) -> None:
-    health = RouteHealth(URL)
+    health = RouteHealth(URL, PausePolicy())
     assert health.standing(health.failed(1.0, "b1", status(code))) is Standing.ALIVE
     assert health.probe_at() is None
 
@@ -148,7 +149,7 @@ def fail_alike(health: RouteHealth, lines: int, batches: int, code: int = 404) -
 
 
 def test_twenty_lines_of_two_batches_that_fail_alike_pause_a_route_whose_probe_is_alive() -> None:
-    health = RouteHealth(URL)
+    health = RouteHealth(URL, PausePolicy())
     assert fail_alike(health, 19, batches=2) is Standing.ALIVE
     assert fail_alike(health, 1, batches=1) is Standing.DOWN
     assert health.reason == "route paused: 20 lines in a row failed alike: status 404 from http://u/v1"
@@ -158,20 +159,20 @@ def test_twenty_lines_of_two_batches_that_fail_alike_pause_a_route_whose_probe_i
 
 
 def test_lines_of_one_batch_never_pause_a_route_whose_probe_is_alive() -> None:
-    health = RouteHealth(URL)
+    health = RouteHealth(URL, PausePolicy())
     fail_alike(health, 1_000, batches=1)
     assert health.reason is None
 
 
 def test_faults_of_the_requests_themselves_never_pause_a_route() -> None:
-    health = RouteHealth(URL)
+    health = RouteHealth(URL, PausePolicy())
     for code in (400, 413, 422):
         fail_alike(health, 100, batches=5, code=code)
     assert health.reason is None
 
 
 def test_a_success_or_another_failure_ends_a_row() -> None:
-    health = RouteHealth(URL)
+    health = RouteHealth(URL, PausePolicy())
     fail_alike(health, 19, batches=2)
     health.succeeded()
     fail_alike(health, 19, batches=2)
@@ -181,7 +182,7 @@ def test_a_success_or_another_failure_ends_a_row() -> None:
 
 
 def test_a_probe_that_was_under_way_does_not_end_a_pause_for_failing_alike() -> None:
-    health = RouteHealth(URL)
+    health = RouteHealth(URL, PausePolicy())
     health.failed(0.5, "b1", judge(REFUSED))
     health.probe_started()
     fail_alike(health, 20, batches=2)
@@ -230,7 +231,7 @@ STEPS = st.one_of(
 def test_every_doubt_is_answered_by_the_probes_it_asks_for(
     steps: list[tuple[str, int]], batches: int
 ) -> None:
-    health = RouteHealth(URL)
+    health = RouteHealth(URL, PausePolicy())
     now, doubts = 0.0, []
     for number, (step, what) in enumerate(steps):
         now += 0.1
