@@ -6,13 +6,17 @@ stack, RabbitMQ for pods.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 
+LOOK: Final = "Look"
+"""The type of a notice that tells of no event: whoever gets it looks whether the batch needs a hand."""
+
+
 class Notice(msgspec.Struct, frozen=True):
-    """Something new was appended to a stream, at a position."""
+    """Something new was appended to a stream, at a position. `type` is the event's, or `LOOK`."""
 
     stream_id: str
     type: str
@@ -20,10 +24,11 @@ class Notice(msgspec.Struct, frozen=True):
 
 
 class Work(msgspec.Struct, frozen=True):
-    """A chunk is waiting for a claim."""
+    """A chunk is waiting for a claim. A `suspect` is for a worker that holds no other claim."""
 
     batch_id: str
     claim_id: int
+    suspect: bool = False
 
 
 class Subscription(Protocol):
@@ -59,8 +64,8 @@ class Bus(Protocol):
         `handle` returns; when it raises or is cancelled the chunk is offered again."""
         ...
 
-    def on_wake(self, wake: Callable[[], None]) -> Callable[[], None]:
-        """Has `wake` called on every announcement anywhere; returns what undoes it."""
+    def on_wake(self, wake: Callable[[Sequence[Notice]], None]) -> Callable[[], None]:
+        """Has `wake` called with every announcement anywhere; returns what undoes it."""
         ...
 
     async def close(self) -> None:

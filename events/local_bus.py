@@ -28,7 +28,7 @@ class LocalBus:
     def __init__(self) -> None:
         self._notices: _Queue[Notice] = _Queue(NOTICES)
         self._work: dict[str, _Queue[Work]] = {}
-        self._wakes: list[Callable[[], None]] = []
+        self._wakes: list[Callable[[Sequence[Notice]], None]] = []
         self._taking: set[_Taking] = set()
 
     async def announce(self, notices: Sequence[Notice]) -> None:
@@ -36,7 +36,7 @@ class LocalBus:
         for notice in notices:
             self._notices.put(notice)
         for wake in list(self._wakes):
-            wake()
+            wake(notices)
 
     async def offer(self, route: str, work: Work) -> None:
         """See `Bus.offer`."""
@@ -55,7 +55,7 @@ class LocalBus:
         """See `Bus.take_work`."""
         return self._take(self._route(route), prefetch, handle, again=True)
 
-    def on_wake(self, wake: Callable[[], None]) -> Callable[[], None]:
+    def on_wake(self, wake: Callable[[Sequence[Notice]], None]) -> Callable[[], None]:
         """See `Bus.on_wake`."""
         self._wakes.append(wake)
         return lambda: self._wakes.remove(wake) if wake in self._wakes else None

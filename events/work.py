@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import msgspec
 
+from events.bus import Work
 from events.database import Database
 from events.failpoint import at
 from events.log import Leadership, Phase
@@ -113,15 +114,11 @@ class WorkBoard:
         async with self._database.writing() as connection:
             await connection.execute(_SQL["explain"], list(reasons.keys()), list(reasons.values()))
 
-    async def free_claims(self, limit: int) -> list[tuple[int, str]]:
-        """(claim id, batch id) of chunks that nobody holds."""
+    async def free_claims(self, limit: int) -> list[Work]:
+        """Chunks that nobody holds, at most `limit`, the oldest first."""
         async with self._database.reading() as connection:
-            return [(r["id"], r["batch_id"]) for r in await connection.fetch(_SQL["free_claims"], limit)]
-
-    async def is_suspect(self, claim_id: int) -> bool | None:
-        """Whether a free chunk is a suspect; None where it is not free."""
-        async with self._database.reading() as connection:
-            return cast("bool | None", await connection.fetchval(_SQL["peek"], claim_id))
+            rows = await connection.fetch(_SQL["free_claims"], limit)
+        return [Work(row["batch_id"], row["id"], row["suspect"]) for row in rows]
 
     async def claim(self, claim_id: int, worker_id: str) -> Claim | None:
         """Takes a chunk; None where it is gone, held, or its batch does not run."""

@@ -29,7 +29,7 @@ WHERE b.batch_id = n.batch_id AND b.waiting IS DISTINCT FROM n.waiting
 
 -- name: free_claims
 -- Chunks that nobody holds, oldest lines first.
-SELECT id, batch_id FROM claims WHERE worker IS NULL ORDER BY id LIMIT $1
+SELECT id, batch_id, suspect FROM claims WHERE worker IS NULL ORDER BY id LIMIT $1
 
 -- name: claim
 -- Takes a free chunk of a running batch, with a fresh token.
@@ -39,10 +39,6 @@ WHERE c.id = $1 AND c.worker IS NULL AND b.batch_id = c.batch_id AND b.phase = '
   AND EXISTS (SELECT 1 FROM workers w WHERE w.id = $2)
 RETURNING c.id, c.batch_id, b.project_id, c.token, c.first_line, c.lines, c.done::text AS done, c.suspect, c.deaths,
           extract(epoch FROM b.expires_at - clock_timestamp())::float8 AS expires_in
-
--- name: peek
--- A chunk that nobody holds yet.
-SELECT suspect FROM claims WHERE id = $1 AND worker IS NULL
 
 -- name: hand_back
 -- Frees chunks that are still held with these tokens.

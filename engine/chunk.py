@@ -1,0 +1,83 @@
+"""A chunk in a worker's hands: its claim, its lines, and how many of them are not settled yet.
+
+    taken ──every line settled──▶ settled
+      │
+      ├──stop: lines not sent are dropped, those in flight go on──▶ settled
+      └──lose: nothing more can be recorded; all lines are dropped─▶ settled
+
+A line is settled when its outcome is recorded, or when it is dropped without one.
+"""
+
+import asyncio
+import hashlib
+from uuid import UUID
+
+from engine.routes import Tries
+from events.batch import Batch
+from events.work import Claim
+
+
+class Job:
+    """One line to run. `sent` is when its last send began, on the worker's clock."""
+
+    __slots__ = ("attempts", "body", "chunk", "custom_id_json", "line", "sent", "tries")
+
+    def __init__(self, chunk: "Chunk", line: int, custom_id_json: bytes, body: bytes) -> None:
+        self.chunk = chunk
+        self.line = line
+        self.custom_id_json = custom_id_json
+        self.body = body
+        self.tries = Tries()
+        self.attempts = 0
+        self.sent = 0.0
+
+
+class Chunk:
+    """What a worker holds of a batch by one claim."""
+
+    def __init__(self, claim: Claim, batch: Batch, deadline: float) -> None:
+        self.claim = claim
+        self.path = batch.created.endpoint
+        self.deadline = deadline
+        self.stopping = False
+        self.lost = False
+        self.unsettled = len(claim.open_lines())
+        self.bytes = 0
+        self.waiting: set[asyncio.Task[None]] = set()
+        self._flushes = 0
+        self._settled = asyncio.Event()
+        if not self.unsettled:
+            self._settled.set()
+
+    @property
+    def batch_id(self) -> str:
+        """The batch it is a part of."""
+        return self.claim.batch_id
+
+    def settle(self, lines: int) -> None:
+        """So many lines more are recorded or dropped."""
+        self.unsettled -= lines
+        if self.unsettled <= 0:
+            self._settled.set()
+
+    async def settled(self) -> None:
+        """Returns when no line is open any more."""
+        await self._settled.wait()
+
+    def stop(self) -> None:
+        """No line of it is sent from now on; lines that wait for another try are woken to be dropped."""
+        self.stopping = True
+        for task in list(self.waiting):
+            task.cancel()
+
+    def lose(self) -> None:
+        """The claim is void: nothing of it can be recorded any more."""
+        self.lost = True
+        self.stop()
+        self._settled.set()
+
+    def next_event_id(self) -> UUID:
+        """The id of its next flush, from the claim's token and a number, so that a repeated one is known."""
+        self._flushes += 1
+        seed = self.claim.token.bytes + self._flushes.to_bytes(8, "big")
+        return UUID(bytes=hashlib.sha256(seed).digest()[:16], version=8)

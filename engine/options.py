@@ -1,0 +1,28 @@
+"""What an operator may set about the engine; see the settings reference for what each does."""
+
+from pathlib import Path
+
+import msgspec
+
+
+class EngineOptions(msgspec.Struct, frozen=True):
+    """Times in seconds, sizes in bytes. The defaults are the documented ones."""
+
+    spill_folder: Path
+    concurrency: int = 64
+    line_timeout: float = 600.0
+    attempts: int = 5
+    flush_lines: int = 256
+    flush_bytes: int = 4 << 20
+    flush_interval: float = 0.25
+    answers_in_flight: int = 128 << 20
+    drain: float = 30.0
+    lease: float = 5.0
+    beat: float = 1.0
+    cancel_grace: float = 30.0
+    free_space_floor: int = 1 << 30
+    max_batch_lines: int = 50_000
+    max_line_bytes: int = 16 << 20
+    chunk_lines: int = 256
+    poll: float = 1.0
+    result_files_expire: int = 30 * 86_400
