@@ -42,9 +42,9 @@ MODELS_FRESH: Final = 60.0
 class PausePolicy(msgspec.Struct, frozen=True):
     """When a route pauses and how long. Times in seconds.
 
-    `first_wait` doubles with each probe that fails, and with each pause that follows another without a success
-    between, up to `longest_wait`; `spacing` lies between the probes of an open route, however many lines fail.
-    `alike` lines in a row, of at least two batches, failing alike pause a route whose probe is alive.
+    `first_wait` doubles up to `longest_wait` with each probe that fails, and with each pause that follows
+    another without a success between. `spacing` lies between the probes of an open route, however many lines
+    fail. `alike` lines in a row, of at least two batches, failing alike pause a route whose probe is alive.
     """
 
     first_wait: float = 5.0
