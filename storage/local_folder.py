@@ -95,15 +95,25 @@ class LocalFolder:
         return (await self._step(shutil.disk_usage, self._root)).free
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._threads.shutdown)
+        try:
+            async with asyncio.timeout(self._patience):
+                await asyncio.to_thread(self._threads.shutdown)
+        except TimeoutError:
+            raise self._silence() from None
 
     async def _open(self, key: str) -> "_ReadFile":
+        file = await self._step(self._open_file, checked(key))
+        if file is None:
+            raise ObjectMissing(f"{self._root}: there is no object {key}")
+        return file
+
+    def _open_file(self, key: str) -> "_ReadFile | None":
         try:
-            return await self._step(_ReadFile, self._root / checked(key))
-        except StorageUnavailable as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                raise ObjectMissing(f"{self._root}: there is no object {key}") from None
-            raise
+            return _ReadFile(self._root / key)
+        except FileNotFoundError:
+            # This fails as well when the disk is not mounted, which must not look like a lost object.
+            os.stat(self._root / _DRAFTS)
+            return None
 
     async def _step(self, job: Callable[..., Result], *args: object) -> Result:
         """Run `job` in a thread. If we stop waiting for it, it goes on there: jobs must bear that."""
@@ -111,9 +121,7 @@ class LocalFolder:
             async with asyncio.timeout(self._patience):
                 return await asyncio.get_running_loop().run_in_executor(self._threads, job, *args)
         except TimeoutError:
-            raise StorageUnavailable(
-                f"{self._root}: the disk did not answer within {self._patience:g} s; is it healthy?"
-            ) from None
+            raise self._silence() from None
         except OSError as error:
             raise self._failure(error) from error
 
@@ -121,9 +129,14 @@ class LocalFolder:
         """Remove `draft`, also when cancelled once more; `reason` is told when it has to stay behind."""
         removal = asyncio.get_running_loop().run_in_executor(self._threads, draft.discard)
         done, _ = await asyncio.wait({removal}, timeout=self._patience)
-        failure = removal.exception() if done else TimeoutError("the disk did not answer")
+        failure = removal.exception() if done else self._silence()
         if failure is not None:
             reason.add_note(f"{self._root}: what was written is left to the sweep: {failure}")
+
+    def _silence(self) -> StorageUnavailable:
+        return StorageUnavailable(
+            f"{self._root}: the disk did not answer within {self._patience:g} s; is it healthy?"
+        )
 
     def _failure(self, error: OSError) -> StorageError:
         if error.errno in _FULL:

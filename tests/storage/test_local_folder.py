@@ -166,6 +166,18 @@ async def test_a_put_cancelled_twice_leaves_nothing(
     assert files_below(tmp_path) == []
 
 
+async def test_a_folder_that_is_gone_does_not_look_like_a_lost_object(
+    store: LocalFolder, tmp_path: Path
+) -> None:
+    stored = await store.put(body_of(b"x"), prefix="files")
+    (tmp_path / "deep" / "objects").rename(tmp_path / "unmounted")
+    with pytest.raises(StorageUnavailable, match="No such file or directory"):
+        await store.read(stored.key, 0, 1)
+    with pytest.raises(StorageUnavailable, match="No such file or directory"):
+        await store.put(body_of(b"x"), prefix="files")
+    assert not (tmp_path / "deep" / "objects").exists()
+
+
 async def test_what_a_dead_put_left_is_seen_by_nobody_and_swept_once_it_is_old(tmp_path: Path) -> None:
     died, lives = LocalFolder(tmp_path / "objects"), LocalFolder(tmp_path / "objects")
     body = Stalled(bytes(MIB), 3)
