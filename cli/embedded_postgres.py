@@ -69,6 +69,7 @@ _STOP_LADDER = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5
 """The signals of a fast stop, an immediate one, and none at all; how long each may take."""
 _BLOCK_IN_USE = "pre-existing shared memory block"
 """What a server says when sessions of one that was killed have not noticed its death yet."""
+_BLOCK_SECONDS = 0.25
 _LOG_CHECK_SECONDS = 30.0
 _LOG_BYTES = 4 << 20
 _TAIL_BYTES = 2_000
@@ -183,7 +184,7 @@ class EmbeddedPostgres:
                 raise EmbeddedPostgresError(
                     f"the embedded database did not start (status {process.returncode}). {self._said()}"
                 )
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(_BLOCK_SECONDS)
 
     async def _run(self, sockets: Path) -> Process:
         _bound(self._log_file)

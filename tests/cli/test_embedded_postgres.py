@@ -254,7 +254,7 @@ async def test_sessions_that_outlive_a_killed_server_are_waited_for(folder: Data
                 " AND pid <> pg_backend_pid()"
             ):
                 pass
-            os.kill(server_pid(folder), signal.SIGKILL)
+        os.kill(server_pid(folder), signal.SIGKILL)
         async with EmbeddedPostgres(folder) as again, connected(again.owner) as connection:
             assert await connection.fetchval("SELECT 1") == 1
         with pytest.raises((asyncpg.PostgresError, OSError)):
