@@ -10,6 +10,9 @@ from cli.settings import Description, describe
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 
+EXAMPLES = re.compile(r"^ *\$ .*(?:\n *\$ .*)*", re.MULTILINE)
+"""The commands to try in a help text: consecutive lines that begin with a prompt."""
+
 SETTINGS_HEAD = """\
 # Settings
 
@@ -49,7 +52,9 @@ def command_line_page() -> str:
     """The page of every command, from the help texts that the commands themselves show."""
     from cli.main import app
 
-    return re.sub(r"\n{3,}", "\n\n", app.generate_docs()).rstrip() + "\n"
+    text = EXAMPLES.sub(r"```console\n\g<0>\n```", app.generate_docs())
+    _, title, rest = text.partition("# batchmill\n")
+    return f"{title}\nMade from the help of each command by `make docs`.\n{rest.rstrip()}\n"
 
 
 def pages() -> dict[Path, str]:
