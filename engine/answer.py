@@ -4,6 +4,7 @@ Pure. Bytes stay bytes: a body is checked and put on one line, never decoded and
 upstream says comes back as it was said, also what no parser can hold (lone surrogates, 1e400, nesting).
 """
 
+import hashlib
 from collections.abc import Callable
 from typing import Annotated, Final
 
@@ -55,6 +56,11 @@ def conclude(answer: Answer, random_bytes: Callable[[int], bytes]) -> Reply | In
         return Reply(answer.status, _request_id(answer, random_bytes), _error_body(answer.body), Usage())
     body = one_line(answer.body)
     return Reply(answer.status, _request_id(answer, random_bytes), body, usage if success else Usage())
+
+
+def line_id(batch_id: str, line: int) -> str:
+    """The id of a line in a result file: the same whoever makes it, so a file made twice is the same file."""
+    return "batch_req_" + hashlib.sha256(f"{batch_id}:{line}".encode()).hexdigest()[:32]
 
 
 def output_line(line_id: str, custom_id_json: bytes, status: int, request_id: str, body: bytes) -> bytes:

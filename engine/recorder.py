@@ -8,7 +8,7 @@ neither doubles nor loses an outcome.
 import asyncio
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -45,6 +45,7 @@ class Recorder:
         self._filled = asyncio.Event()
         self._full = asyncio.Event()
         self._emptied = asyncio.Event()
+        self._room: list[Callable[[], None]] = []
         self._emptied.set()
 
     @property
@@ -64,6 +65,10 @@ class Recorder:
         if self._lines >= self._options.flush_lines or self._bytes >= self._options.flush_bytes:
             self._full.set()
 
+    def on_room(self, call: Callable[[], None]) -> None:
+        """Has `call` called after each flush, when bytes held have become fewer."""
+        self._room.append(call)
+
     async def emptied(self) -> None:
         """Returns when everything taken is recorded or dropped."""
         while self._lines or self._in_flush:
@@ -81,6 +86,8 @@ class Recorder:
             taken = self._take()
             await self._record(taken)
             self._in_flush = 0
+            for call in self._room:
+                call()
             if not self._lines:
                 self._emptied.set()
 

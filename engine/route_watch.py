@@ -57,6 +57,10 @@ class RouteWatch:
         while self._health.reason is not None:
             await self._changed.wait()
 
+    async def changed(self) -> None:
+        """Returns when the route has paused, resumed, or been probed."""
+        await self._changed.wait()
+
     async def known_models(self) -> frozenset[str] | None:
         """Every model the upstream answers to, read within a minute; None where that is not sure."""
         if self._models.known(self._clock()) is None and self._health.reason is None:
