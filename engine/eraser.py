@@ -1,0 +1,71 @@
+"""Erases contents that nobody may read any more: a follower's handler.
+
+Objects of files that are gone are deleted from storage, but an input stays until no open batch reads it.
+The result lines in the log live as long as the output file (the error file where there is no output);
+erasing them leaves their digests. Everything here is harmless when repeated.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from events.batch import Batch, BatchCancelled, BatchCompleted, BatchExpired, BatchFailed
+from events.event import RecordedEvent
+from events.failpoint import at
+from events.file import File, FileDeleted, FileExpired
+from events.log import Log
+from events.read_models import ModelWrite, ReadModels, Seen
+from events.work import WorkBoard
+from storage.store import Store
+
+GONE: Final = frozenset({FileDeleted.__name__, FileExpired.__name__})
+ENDED: Final = frozenset(
+    kind.__name__ for kind in (BatchCompleted, BatchCancelled, BatchExpired, BatchFailed)
+)
+
+
+class Eraser:
+    """`handle` is what its follower calls."""
+
+    def __init__(self, log: Log, models: ReadModels, board: WorkBoard, store: Store) -> None:
+        self._log = log
+        self._models = models
+        self._board = board
+        self._store = store
+
+    async def handle(self, events: Sequence[RecordedEvent]) -> Sequence[ModelWrite]:
+        """Erases what these events leave without a reader; writes no read models.
+
+        Raises as `Store.delete` and `Log.erase`: the same events are then handled again.
+        """
+        for event in events:
+            if event.type in GONE:
+                await self._file_gone(event.stream_id)
+            elif event.type in ENDED:
+                await self._batch_ended(event.stream_id)
+        return ()
+
+    async def _file_gone(self, file_id: str) -> None:
+        file = await self._models.find(File, file_id)
+        if file is None:
+            return
+        await self._delete_unread(file)
+        batch_id = file.state.created.batch_id
+        batch = None if batch_id is None else await self._models.find(Batch, batch_id)
+        if batch is not None and file_id == (batch.state.output_file_id or batch.state.error_file_id):
+            await self._log.erase(batch.id, file_id)
+
+    async def _batch_ended(self, batch_id: str) -> None:
+        batch = await self._models.find(Batch, batch_id)
+        if batch is None or batch.state.created.input is None:
+            return
+        file = await self._models.find(File, batch.state.created.input_file_id)
+        if file is not None and file.state.gone:
+            await self._delete_unread(file)
+
+    async def _delete_unread(self, file: Seen[File]) -> None:
+        """Deletes the object of a file that is gone, unless an open batch reads it: that one's end will."""
+        if await self._board.holds_input(file.id):
+            return
+        await at("delete.before")
+        await self._store.delete(file.state.created.storage_key)
+        await at("delete.after")

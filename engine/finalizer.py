@@ -1,0 +1,225 @@
+"""Ends a batch: revokes its claims, makes the two result files from the log, and closes it.
+
+    BatchFinalizing (all claims void) ─▶ result lines in line order ─▶ two objects under fresh keys
+      ─▶ FileCreated, FileCreated and the closing event in one append
+
+Nothing of it is kept in between: whoever finds a batch that has not ended begins again. Several processes
+may do so at once, and make the same bytes; one append wins, and the others delete what they made. What a
+crash leaves in storage is named by no event and is swept.
+"""
+
+import asyncio
+import secrets
+import string
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Final
+
+import structlog
+
+from engine.answer import error_line, line_id
+from engine.input_lines import INLINE_BYTES, InputLine, InputLines
+from engine.line_order import ResultLine, ResultsDamaged, in_line_order
+from engine.options import EngineOptions
+from engine.planning import InputChanged
+from engine.result_files import ResultFiles, put_result_files, remove_result_files
+from events.batch import Batch, CloseBatch, FinalizeBatch, Reason, decide
+from events.catalog import new_event
+from events.errors import BatchmillError
+from events.event import NewEvent
+from events.file import FileCreated
+from events.journal import Decision, Journal
+from events.line_index import BadIndex
+from events.log import Board, Row
+from events.read_models import Seen
+from events.validator import LineError, LineRules, validate_line
+from events.work import WorkBoard
+from storage.store import StorageError, StorageFull, Store, Stored
+
+_logger = structlog.get_logger()
+PURPOSE: Final = "batch_output"
+"""Of both files: the API has no other word for the error file."""
+UNRUN: Final[Mapping[Reason, tuple[str, str]]] = {
+    "cancelled": ("batch_cancelled", "This request was not executed because the batch was cancelled."),
+    "expired": (
+        "batch_expired",
+        "This request could not be executed before the completion window expired.",
+    ),
+}
+"""Code and message of lines without an outcome, by why the batch ended."""
+_ID_CHARACTERS: Final = string.digits + string.ascii_letters
+_ID_LENGTH: Final = 22
+
+
+class ResultsNotWritten(BatchmillError):
+    """Storage would not take the result files; nothing is lost, and finalizing again is all it takes."""
+
+    def __init__(self, batch_id: str, error: StorageError) -> None:
+        remedy = "make room there" if isinstance(error, StorageFull) else "bring it back"
+        super().__init__(
+            f"the result files of batch {batch_id} cannot be written: {error}; {remedy}: every outcome is in "
+            "the log, and the files are tried again"
+        )
+        self.reason = f"result files cannot be written: {error}"
+
+
+class Finalizer:
+    """Finalizes batches, one call each; of `options` it uses `result_files_expire`."""
+
+    def __init__(self, journal: Journal, board: WorkBoard, store: Store, options: EngineOptions) -> None:
+        self._journal = journal
+        self._board = board
+        self._store = store
+        self._options = options
+
+    async def finalize(self, batch_id: str) -> bool:
+        """Ends a batch of which every line has an outcome, or that is stopping; says whether it has ended.
+
+        Does nothing for one that still runs, and again for one that has ended. When to stop waiting for the
+        lines in flight of a stopping batch is the caller's to know.
+
+        Raises `ResultsNotWritten` where storage is full or away: call again later. Raises `ResultsDamaged`,
+        `InputChanged` or `BadIndex` where the results cannot be told; no wrong file is made. The board says
+        of the batch why it waits. Raises `NotFound`, and as `Log.append`.
+        """
+        seen = await self._journal.carry_out(Batch, batch_id, _begin)
+        if seen.state.ended or seen.state.finalizing is None:
+            return seen.state.ended
+        try:
+            files = await put_result_files(self._store, self._result_lines(seen))
+            if (files.completed, files.failed) != (seen.state.completed, seen.state.failed):
+                await self._forget(batch_id, files)
+                raise ResultsDamaged(
+                    f"batch {batch_id} has {seen.state.completed} completed and {seen.state.failed} failed "
+                    f"lines, but the log holds results of {files.completed} and {files.failed}"
+                )
+        except StorageError as error:
+            failure = ResultsNotWritten(batch_id, error)
+            await self._board.explain({batch_id: failure.reason})
+            raise failure from error
+        except (ResultsDamaged, InputChanged, BadIndex) as error:
+            await self._board.explain({batch_id: str(error)})
+            raise
+        await self._close(seen, files)
+        return True
+
+    async def _close(self, seen: Seen[Batch], files: ResultFiles) -> None:
+        """One append for the files and the closing event; of several finalizers the first one's counts."""
+        output_id = _file_id() if files.output else None
+        error_id = _file_id() if files.errors else None
+
+        def close(seen: Seen[Batch]) -> Decision:
+            closing = decide(seen.state, CloseBatch(output_id, error_id))
+            if not closing:
+                return Decision([])
+            created = [
+                self._created(seen, file_id, stored, kind)
+                for file_id, stored, kind in (
+                    (output_id, files.output, "output"),
+                    (error_id, files.errors, "error"),
+                )
+                if file_id is not None and stored is not None
+            ]
+            return Decision(
+                events=[
+                    *(event for event, _ in created),
+                    *(new_event(seen.id, seen.project_id, event) for event in closing),
+                ],
+                rows=[row for _, row in created],
+                board=Board(seen.id, seen.project_id, phase=None, revoke=True),
+                expect={row.id: 0 for _, row in created},
+            )
+
+        closed = (await self._journal.carry_out(Batch, seen.id, close)).state
+        if (closed.output_file_id, closed.error_file_id) != (output_id, error_id):
+            await self._forget(seen.id, files)
+            return
+        _logger.info(
+            "batch ended",
+            batch=seen.id,
+            status=closed.status,
+            completed=files.completed,
+            failed=files.failed,
+            unrun=files.unrun,
+        )
+
+    async def _forget(self, batch_id: str, files: ResultFiles) -> None:
+        """Deletes what another finalizer has made before; what cannot be deleted now is swept later."""
+        try:
+            await remove_result_files(self._store, files)
+        except StorageError as error:
+            _logger.warning("orphans left to the sweep", batch=batch_id, reason=str(error))
+
+    def _created(self, seen: Seen[Batch], file_id: str, stored: Stored, kind: str) -> tuple[NewEvent, Row]:
+        batch = seen.state
+        expires_after = batch.created.output_expires_after or self._options.result_files_expire
+        created = FileCreated(
+            filename=f"{seen.id}_{kind}.jsonl",
+            purpose=PURPOSE,
+            size=stored.size,
+            sha256=stored.sha256.hex(),
+            storage_key=stored.key,
+            expires_after=expires_after,
+            batch_id=seen.id,
+        )
+        row = Row("file", file_id, seen.project_id, label=PURPOSE, stored=stored.key)
+        return new_event(file_id, seen.project_id, created), row
+
+    async def _result_lines(self, seen: Seen[Batch]) -> AsyncGenerator[ResultLine, None]:
+        """One line of a result file for each line of the batch, in line order."""
+        inputs = InputLines(self._journal.log, self._store, seen.id, seen.state.created)
+        after = 0
+        async for recorded in in_line_order(self._journal.log, seen.id):
+            if recorded.line >= seen.state.total:
+                raise ResultsDamaged(
+                    f"batch {seen.id} of {seen.state.total} lines has an outcome of line {recorded.line}"
+                )
+            if after < recorded.line:
+                async for unrun in self._unrun_lines(seen, inputs, range(after, recorded.line)):
+                    yield unrun
+            yield recorded
+            after = recorded.line + 1
+        if after < seen.state.total:
+            async for unrun in self._unrun_lines(seen, inputs, range(after, seen.state.total)):
+                yield unrun
+
+    async def _unrun_lines(
+        self, seen: Seen[Batch], inputs: InputLines, ordinals: range
+    ) -> AsyncIterator[ResultLine]:
+        """The error lines of lines that were never run."""
+        reason = seen.state.finalizing
+        if reason is None or reason not in UNRUN:
+            raise ResultsDamaged(f"batch {seen.id} has no outcome of line {ordinals[0]} in the log")
+        code, message = UNRUN[reason]
+        endpoint = seen.state.created.endpoint
+        async for found in inputs.lines(ordinals):
+            if len(found.raw) > INLINE_BYTES:
+                custom_id_json = await asyncio.to_thread(_custom_id_json, found, endpoint)
+            else:
+                custom_id_json = _custom_id_json(found, endpoint)
+            text = error_line(line_id(seen.id, found.line), custom_id_json, code, message)
+            yield ResultLine(found.line, None, text)
+
+
+def _begin(seen: Seen[Batch]) -> Decision:
+    """Revokes all claims, so that nothing can be recorded from here on."""
+    batch = seen.state
+    if not batch.stopping and batch.completed + batch.failed < batch.total:
+        return Decision([])
+    return Decision(
+        [new_event(seen.id, seen.project_id, event) for event in decide(batch, FinalizeBatch())],
+        board=Board(seen.id, seen.project_id, phase="finalizing", revoke=True),
+    )
+
+
+def _custom_id_json(found: InputLine, endpoint: str) -> bytes:
+    line = validate_line(found.raw, found.number, LineRules(endpoint, max_line_bytes=len(found.raw)))
+    if isinstance(line, LineError):
+        raise InputChanged(
+            f"line {found.number} of the input was valid when the batch started and is not any more "
+            f"({line.code}): another version of this program may have validated it"
+        )
+    return line.custom_id_json
+
+
+def _file_id() -> str:
+    return "file-" + "".join(secrets.choice(_ID_CHARACTERS) for _ in range(_ID_LENGTH))
