@@ -176,6 +176,14 @@ class HttpUpstream:
                 return ConnectionDropped(
                     f"no valid HTTP from {self._url}", "see that the upstream's URL names an HTTP API"
                 )
+            case aiohttp.ClientPayloadError():
+                return ConnectionDropped(
+                    f"an answer cut short by {self._url}", "see the upstream's log for a crash or a restart"
+                )
+            case aiohttp.ServerDisconnectedError() | ConnectionResetError():
+                return ConnectionDropped(
+                    f"connection dropped by {self._url}", "see the upstream's log for a crash or a restart"
+                )
             case _:
                 return ConnectionDropped(
                     f"connection dropped by {self._url} ({_what(error)})",

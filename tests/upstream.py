@@ -119,7 +119,7 @@ class LedgerUpstream:
                 {"id": model, "object": "model", "created": 0, "owned_by": "tests"} for model in self.models
             ]
             return web.json_response({"object": "list", "data": data}, status=self.models_status)
-        return await self._visit(request, await request.read())
+        return await self._visit(request, await request.clone(client_max_size=1 << 30).read())
 
     async def _visit(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
         marker = _MARKER.search(body)
@@ -235,7 +235,7 @@ async def ledger_upstream(
     server = web.Server(upstream.answer, handler_cancellation=True, access_log=None)
     runner = web.ServerRunner(server, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port)
+    site = web.TCPSite(runner, "127.0.0.1", port, backlog=4096)
     await site.start()
     upstream.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
     try:
