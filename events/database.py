@@ -97,7 +97,7 @@ class Database:
             raise LogBusy(
                 f"no database connection was free for {self._patience:g} s: the database is overloaded"
             ) from error
-        except LOST as error:
+        except (*LOST, asyncpg.PostgresError) as error:
             raise DatabaseUnavailable(f"cannot connect to the database: {error}") from error
         try:
             yield connection
@@ -107,7 +107,10 @@ class Database:
         except TimeoutError as error:
             raise LogBusy("the database did not answer in time; the call is safe to repeat") from error
         except asyncpg.PostgresError as error:
-            raise _ours(error) from error
+            ours = _ours(error)
+            if ours is None:
+                raise
+            raise ours from error
         finally:
             await asyncio.shield(pool.release(connection, timeout=self._patience))
 
@@ -125,7 +128,7 @@ async def _keep(connection: object) -> None:
     """Nothing is ever SET on a connection, so a release resets nothing: twice the query rate."""
 
 
-def _ours(error: asyncpg.PostgresError) -> BatchmillError | asyncpg.PostgresError:
+def _ours(error: asyncpg.PostgresError) -> BatchmillError | None:
     match error.sqlstate:
         case "BM002":
             return LeadershipLost(str(error))
@@ -136,4 +139,4 @@ def _ours(error: asyncpg.PostgresError) -> BatchmillError | asyncpg.PostgresErro
         case "55P03" | "57014":
             return LogBusy(f"the database did not answer in time ({error}); the call is safe to repeat")
         case _:
-            return error
+            return None

@@ -4,12 +4,13 @@ import hashlib
 import secrets
 import struct
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 import msgspec
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 SALT_BYTES: Final = 16
 ATTACHMENT_BYTES: Final = 4 << 20
 """Most uncompressed bytes of one attachment; a single larger line makes an attachment of its own."""
@@ -94,7 +95,7 @@ def event_digest(event: RecordedEvent, content: bytes) -> bytes:
 
     The SQL function `event_digest` computes the same; a test holds them together.
     """
-    microseconds = round(event.recorded_at.timestamp() * 1_000_000)
+    microseconds = (event.recorded_at - _EPOCH) // timedelta(microseconds=1)
     return hashlib.sha256(
         length_prefixed(
             [

@@ -25,11 +25,11 @@ from events.statements import load_statements
 
 _SQL: Final = load_statements("events", "sql/read_models.sql")
 _TAIL: Final = load_statements("events", "sql/log.sql")["stream"]
-KINDS: Final[Mapping[type[State], Kind]] = {Batch: "batch", File: "file", Key: "key"}
+KINDS: Final[Mapping[object, Kind]] = {Batch: "batch", File: "file", Key: "key"}
 TAIL: Final = 1000
 """Most events folded into an answer; where a stream has more, the row is written forward first."""
 
-S = TypeVar("S", Batch, File, Key)
+S = TypeVar("S", bound=State)
 
 
 class Seen(msgspec.Struct, Generic[S], frozen=True):
@@ -122,10 +122,10 @@ class ReadModels:
         objects = []
         for id, group in list(groups.items())[:limit]:
             if len(group) >= TAIL:
-                objects.append(await self.get(kind, id, project_id))
-                continue
-            tail = [recorded_event(row) for row in group if row["position"] is not None]
-            seen = _folded(kind, group[0], group[0]["row_version"], tail)
+                seen = await self.find(kind, id, project_id)
+            else:
+                tail = [recorded_event(row) for row in group if row["position"] is not None]
+                seen = _folded(kind, group[0], group[0]["row_version"], tail)
             if seen is not None:
                 objects.append(seen)
         return Page(objects, has_more=len(groups) > limit)

@@ -304,8 +304,8 @@ BEGIN
         END IF;
         bits := done_bits[i]::varbit;
         UPDATE claims c SET done = c.done | bits, deaths = 0
-        WHERE c.id = claim_ids[i] AND c.token = tokens[i] AND length(c.done) = length(bits)
-          AND bit_count(c.done & bits) = 0;
+        WHERE c.id = claim_ids[i] AND c.token = tokens[i] AND c.batch_id = streams[i]
+          AND length(c.done) = length(bits) AND bit_count(c.done & bits) = 0;
         IF NOT FOUND THEN
             results[i] := 'lost';
         ELSE
@@ -334,7 +334,8 @@ BEGIN
 END
 $$;
 
--- Erases the bodies of an ended batch whose result file is gone; the events and their digests stay.
+-- Erases the bodies of an ended batch whose output file (error file, where there is no output) is gone; the
+-- events and their digests stay.
 CREATE FUNCTION erase(batch text, file text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
@@ -342,8 +343,10 @@ DECLARE
 BEGIN
     IF NOT EXISTS (SELECT 1 FROM events e WHERE e.stream_id = file AND e.type IN ('FileDeleted', 'FileExpired'))
        OR NOT EXISTS (SELECT 1 FROM events e WHERE e.stream_id = batch
-                      AND e.type IN ('BatchCompleted', 'BatchCancelled', 'BatchExpired', 'BatchFailed')) THEN
-        RAISE EXCEPTION 'batch % has not ended or its file % is not gone: nothing may be erased', batch, file
+                      AND e.type IN ('BatchCompleted', 'BatchCancelled', 'BatchExpired')
+                      AND coalesce(e.data::json ->> 'output_file_id', e.data::json ->> 'error_file_id') = file)
+    THEN
+        RAISE EXCEPTION 'batch % has not ended, or its file % is not gone: nothing may be erased', batch, file
             USING ERRCODE = 'BM004';
     END IF;
     DELETE FROM attachments a WHERE a.batch_id = batch;

@@ -46,6 +46,16 @@ BEGIN
 END
 $$;
 
+-- A worker stops cleanly: what it holds is free again, no death counted.
+CREATE FUNCTION leave(leaver text) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    DELETE FROM workers w WHERE w.id = leaver;
+    PERFORM 1 FROM claims c WHERE c.worker = leaver ORDER BY c.id FOR NO KEY UPDATE;
+    UPDATE claims c SET worker = NULL, token = NULL WHERE c.worker = leaver;
+END
+$$;
+
 -- Writes read-model rows forward and moves a follower's checkpoint, in one transaction. A row that is
 -- already further is left alone.
 CREATE FUNCTION advance(leader text, leader_token uuid, name text, upto bigint,
@@ -56,7 +66,8 @@ BEGIN
     PERFORM 1 FROM read_models m WHERE m.id = ANY (ids) ORDER BY m.id FOR NO KEY UPDATE;
     UPDATE read_models m SET version = n.version, state = n.state, parked = n.parked
     FROM unnest(ids, versions, states, parks) AS n (id, version, state, parked)
-    WHERE m.id = n.id AND (m.version < n.version OR m.parked IS DISTINCT FROM n.parked);
+    WHERE m.id = n.id AND (m.version < n.version
+                           OR m.version = n.version AND m.parked IS DISTINCT FROM n.parked);
     IF name IS NOT NULL THEN
         INSERT INTO checkpoints AS c (follower, position) VALUES (name, upto)
         ON CONFLICT (follower) DO UPDATE SET position = excluded.position

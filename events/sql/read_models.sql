@@ -17,7 +17,7 @@ SELECT m.id, m.project_id, m.hidden, m.version AS row_version, m.state, m.parked
        e.position, e.event_id, e.stream_id, e.version, e.type, e.data, e.metadata, e.recorded_at
 FROM (SELECT r.id, r.project_id, r.hidden, r.version, r.state, r.parked, r.created_at FROM read_models r
       WHERE r.kind = $1 AND r.project_id = $2 AND NOT r.hidden AND ($3::text IS NULL OR r.label = $3)
-        AND ($4::timestamptz IS NULL OR (r.created_at, r.id) < ($4, $5::text))
+        AND (r.created_at, r.id) < (coalesce($4::timestamptz, 'infinity'), coalesce($5::text, ''))
       ORDER BY r.created_at DESC, r.id DESC LIMIT $6) m
 LEFT JOIN LATERAL (SELECT x.position, x.event_id, x.stream_id, x.version, x.type, x.data, x.metadata,
                           x.recorded_at
@@ -31,7 +31,7 @@ SELECT m.id, m.project_id, m.hidden, m.version AS row_version, m.state, m.parked
        e.position, e.event_id, e.stream_id, e.version, e.type, e.data, e.metadata, e.recorded_at
 FROM (SELECT r.id, r.project_id, r.hidden, r.version, r.state, r.parked, r.created_at FROM read_models r
       WHERE r.kind = $1 AND r.project_id = $2 AND NOT r.hidden AND ($3::text IS NULL OR r.label = $3)
-        AND ($4::timestamptz IS NULL OR (r.created_at, r.id) > ($4, $5::text))
+        AND (r.created_at, r.id) > (coalesce($4::timestamptz, '-infinity'), coalesce($5::text, ''))
       ORDER BY r.created_at, r.id LIMIT $6) m
 LEFT JOIN LATERAL (SELECT x.position, x.event_id, x.stream_id, x.version, x.type, x.data, x.metadata,
                           x.recorded_at

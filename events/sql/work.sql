@@ -22,10 +22,13 @@ SELECT EXISTS (SELECT 1 FROM batch_work WHERE input_file_id = $1)
 SELECT hand_out($1, $2, $3, $4, $5)
 
 -- name: explain
--- Says of batches why they wait.
-UPDATE batch_work b SET waiting = n.waiting
-FROM unnest($1::text[], $2::text[]) AS n (batch_id, waiting)
-WHERE b.batch_id = n.batch_id AND b.waiting IS DISTINCT FROM n.waiting
+-- Says of batches why they wait; rows locked in order, so that two who explain cannot deadlock.
+WITH changed AS (
+    SELECT b.batch_id, n.waiting FROM batch_work b
+    JOIN unnest($1::text[], $2::text[]) AS n (batch_id, waiting) ON b.batch_id = n.batch_id
+    WHERE b.waiting IS DISTINCT FROM n.waiting
+    ORDER BY b.batch_id FOR NO KEY UPDATE OF b)
+UPDATE batch_work b SET waiting = changed.waiting FROM changed WHERE b.batch_id = changed.batch_id
 
 -- name: free_claims
 -- Chunks that nobody holds, oldest lines first.
@@ -66,9 +69,8 @@ SELECT DISTINCT c.worker FROM claims c
 WHERE c.worker IS NOT NULL AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.id = c.worker)
 
 -- name: leave
--- A worker that stops cleanly: what it holds is free again, no death counted.
-WITH gone AS (DELETE FROM workers WHERE id = $1)
-UPDATE claims SET worker = NULL, token = NULL WHERE worker = $1
+-- Frees what a worker holds that stops cleanly; see the function in migrations/0002_board.sql.
+SELECT leave($1)
 
 -- name: void_claims
 -- Frees the claims of dead workers; see the function in migrations/0002_board.sql.
