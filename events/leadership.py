@@ -95,16 +95,17 @@ class Candidate:
         while True:
             await asyncio.sleep(self._beat)
             try:
-                if not await self._board.beat_leadership(leadership):
-                    raise LeadershipLost(f"leadership {self._name} was taken over by another process")
-                confirmed = self._clock()
-            except LeadershipLost:
-                raise
-            except BatchmillError as error:
+                async with asyncio.timeout(self._lease):
+                    held = await self._board.beat_leadership(leadership)
+            except (BatchmillError, TimeoutError) as error:
                 if self._clock() - confirmed > self._lease:
                     raise LeadershipLost(
-                        f"leadership {self._name} could not be confirmed: {error}"
+                        f"leadership {self._name} could not be confirmed: {error or 'no answer in time'}"
                     ) from error
+                continue
+            if not held:
+                raise LeadershipLost(f"leadership {self._name} was taken over by another process")
+            confirmed = self._clock()
 
     async def _step_down(self, leadership: Leadership) -> None:
         try:

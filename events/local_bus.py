@@ -64,7 +64,10 @@ class LocalBus:
         """See `Bus.close`."""
         for taking in list(self._taking):
             await taking.end()
+        self._taking.clear()
         self._wakes.clear()
+        self._notices = _Queue(NOTICES)
+        self._work.clear()
 
     def _route(self, route: str) -> "_Queue[Work]":
         return self._work.setdefault(route, _Queue(CHUNKS))
@@ -72,8 +75,8 @@ class LocalBus:
     def _take(
         self, queue: "_Queue[M]", hands: int, handle: Callable[[M], Awaitable[None]], *, again: bool
     ) -> "_Taking":
-        taking = _Taking(self._taking, [_Hand(queue, handle, again) for _ in range(hands)])
-        self._taking.add(taking)
+        taking = _Taking([_Hand(queue, handle, again) for _ in range(hands)])
+        self._taking = {other for other in self._taking if not other.ended} | {taking}
         return taking
 
 
@@ -127,30 +130,40 @@ class _Hand(Generic[M]):
             try:
                 await self._handle(message)
             except asyncio.CancelledError:
-                if self._again:
-                    self._queue.put_back(message)
-                raise
+                if self.task.cancelling():
+                    if self._again:
+                        self._queue.put_back(message)
+                    raise
+                self._offer_later(message)
             except BatchmillError as error:
                 _logger.warning("message not handled", message=repr(message), reason=str(error))
-                if self._again:
-                    await asyncio.sleep(PAUSE)
-                    self._queue.put(message)
+                self._offer_later(message)
+            except Exception:  # a defect of the handler must not cost the subscription a hand
+                _logger.exception("message not handled", message=repr(message))
+                self._offer_later(message)
             finally:
                 self._busy = False
+
+    def _offer_later(self, message: M) -> None:
+        if self._again:
+            asyncio.get_running_loop().call_later(PAUSE, self._queue.put, message)
 
 
 class _Taking:
     """A subscription: as many hands as messages may be in work at once."""
 
-    def __init__(self, owner: "set[_Taking]", hands: "Sequence[_Hand[Notice] | _Hand[Work]]") -> None:
-        self._owner = owner
+    def __init__(self, hands: "Sequence[_Hand[Notice] | _Hand[Work]]") -> None:
         self._hands = hands
+
+    @property
+    def ended(self) -> bool:
+        """Whether it takes nothing more and nothing is being handled."""
+        return all(hand.task.done() for hand in self._hands)
 
     async def cancel(self) -> None:
         """See `Subscription.cancel`."""
         for hand in self._hands:
             hand.stop()
-        self._owner.discard(self)
 
     async def end(self) -> None:
         """Stops at once: what is being handled is cancelled, and offered again where that is promised."""
