@@ -201,13 +201,13 @@ $$;
 CREATE FUNCTION write_board(board json) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
-    id text := board ->> 'batch_id';
+    of_batch text := board ->> 'batch_id';
 BEGIN
     IF board ->> 'phase' IS NULL THEN
-        DELETE FROM batch_work WHERE batch_id = id;
+        DELETE FROM batch_work WHERE batch_id = of_batch;
     ELSE
         INSERT INTO batch_work AS b (batch_id, project_id, phase, input_file_id, model, total, expires_at)
-        VALUES (id, board ->> 'project_id', board ->> 'phase', coalesce(board ->> 'input_file_id', ''),
+        VALUES (of_batch, board ->> 'project_id', board ->> 'phase', coalesce(board ->> 'input_file_id', ''),
                 board ->> 'model', coalesce((board ->> 'total')::bigint, 0),
                 to_timestamp(coalesce((board ->> 'expires_at')::float8, 0)))
         ON CONFLICT (batch_id) DO UPDATE SET
@@ -220,8 +220,8 @@ BEGIN
             changed_at = clock_timestamp();
     END IF;
     IF (board ->> 'revoke')::boolean THEN
-        PERFORM 1 FROM claims c WHERE c.batch_id = id ORDER BY c.id FOR NO KEY UPDATE;
-        DELETE FROM claims c WHERE c.batch_id = id;
+        PERFORM 1 FROM claims c WHERE c.batch_id = of_batch ORDER BY c.id FOR NO KEY UPDATE;
+        DELETE FROM claims c WHERE c.batch_id = of_batch;
     END IF;
 END
 $$;
