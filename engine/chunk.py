@@ -2,7 +2,8 @@
 
     taken ──every line settled──▶ settled
       │
-      ├──stop: lines not sent are dropped, those in flight go on──▶ settled
+      ├──hand back: lines not sent are dropped, those in flight go on──▶ settled
+      ├──last call: the same, and what now comes back is final───────▶ settled
       └──lose: nothing more can be recorded; all lines are dropped─▶ settled
 
 A line is settled when its outcome is recorded, or when it is dropped without one.
@@ -35,11 +36,13 @@ class Job:
 class Chunk:
     """What a worker holds of a batch by one claim."""
 
-    def __init__(self, claim: Claim, batch: Batch, deadline: float) -> None:
+    def __init__(self, claim: Claim, worker_id: str, batch: Batch, deadline: float) -> None:
         self.claim = claim
+        self.worker_id = worker_id
         self.path = batch.created.endpoint
         self.deadline = deadline
         self.stopping = False
+        self.last_call = False
         self.lost = False
         self.unsettled = len(claim.open_lines())
         self.bytes = 0
@@ -64,16 +67,18 @@ class Chunk:
         """Returns when no line is open any more."""
         await self._settled.wait()
 
-    def stop(self) -> None:
-        """No line of it is sent from now on; lines that wait for another try are woken to be dropped."""
+    def stop(self, *, last_call: bool) -> None:
+        """No line of it is sent from now on, and lines that wait for another try are dropped. At the last
+        call, when no other worker will try them either, what comes back of those in flight is final."""
         self.stopping = True
+        self.last_call = self.last_call or last_call
         for task in list(self.waiting):
             task.cancel()
 
     def lose(self) -> None:
         """The claim is void: nothing of it can be recorded any more."""
         self.lost = True
-        self.stop()
+        self.stop(last_call=False)
         self._settled.set()
 
     def next_event_id(self) -> UUID:

@@ -31,9 +31,7 @@ def enough(free_lines: int, free_chunks: int, workers: int, most: int) -> bool:
     return free_chunks >= ready and (free_lines >= ready * most or free_chunks >= ready * 32)
 
 
-def next_cut(
-    batches: Sequence[OpenBatch], in_hand: Mapping[str, int], workers: int, most: int
-) -> Cut | None:
+def next_cut(batches: Sequence[OpenBatch], in_hand: Mapping[str, int], workers: int, most: int) -> Cut | None:
     """The next chunk to cut; None where every line is handed out.
 
     `in_hand` counts, by project, lines handed out that have no outcome yet.

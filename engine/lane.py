@@ -91,9 +91,9 @@ class Lane:
             self._room.clear()
             await self._room.wait()
 
-    def stop(self, chunk: Chunk) -> None:
-        """Sends no more lines of a chunk; those under way go on."""
-        chunk.stop()
+    def stop(self, chunk: Chunk, *, last_call: bool = False) -> None:
+        """Sends no more lines of a chunk; those under way go on. See `Chunk.stop`."""
+        chunk.stop(last_call=last_call)
         dropped = sum(job.chunk is chunk for job in self._queue)
         if dropped:
             self._queue = deque(job for job in self._queue if job.chunk is not chunk)
@@ -192,16 +192,20 @@ class Lane:
 
     def _consider(self, job: Job, result: Result, verdict: Verdict, asked: float | None) -> None:
         """Lets a failed try wait for its verdict outside of its slot."""
-        if self._group is None or job.chunk.stopping:
-            job.chunk.settle(1)
+        chunk = job.chunk
+        if chunk.last_call or (chunk.stopping and not verdict.rule.retry):
+            self._finish(job, result, verdict)
+            return
+        if self._group is None or chunk.stopping:
+            chunk.settle(1)
             return
         task = self._group.create_task(self._try_again(job, result, verdict, asked))
-        job.chunk.waiting.add(task)
+        chunk.waiting.add(task)
 
         def ended(task: asyncio.Task[None]) -> None:
-            job.chunk.waiting.discard(task)
+            chunk.waiting.discard(task)
             if task.cancelled():
-                job.chunk.settle(1)
+                chunk.settle(1)
 
         task.add_done_callback(ended)
 

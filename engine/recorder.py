@@ -7,7 +7,6 @@ neither doubles nor loses an outcome.
 
 import asyncio
 import itertools
-import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -16,11 +15,11 @@ import structlog
 from engine.chunk import Chunk
 from engine.options import EngineOptions
 from events.batch import LinesCompleted, Usage
+from events.bus import Notice
 from events.catalog import new_event
 from events.errors import BatchmillError, DatabaseUnavailable, LogBusy
 from events.event import ATTACHMENT_BYTES, Attachment
 from events.journal import Journal
-from events.bus import Notice
 from events.lines import LineOutcome, pack_block, pack_facts, root_digest
 from events.log import Flush
 
@@ -34,9 +33,8 @@ PAUSE: Final = 0.2
 class Recorder:
     """Takes outcomes at once and records them soon; `run` must be running."""
 
-    def __init__(self, journal: Journal, worker_id: str, options: EngineOptions) -> None:
+    def __init__(self, journal: Journal, options: EngineOptions) -> None:
         self._journal = journal
-        self._worker_id = worker_id
         self._options = options
         self._pending: dict[Chunk, list[LineOutcome]] = {}
         self._lines = 0
@@ -161,7 +159,7 @@ class Recorder:
         completed = sum(outcome.succeeded for outcome in part)
         event = LinesCompleted(
             claim=str(chunk.claim.id),
-            worker=self._worker_id,
+            worker=chunk.worker_id,
             completed=completed,
             failed=len(part) - completed,
             usage=sum((outcome.usage for outcome in part), Usage()),
@@ -176,7 +174,7 @@ class Recorder:
                 chunk.claim.project_id,
                 event,
                 event_id=chunk.next_event_id(),
-                metadata=f'{{"actor":"worker","process":"{self._worker_id}"}}',
+                metadata=f'{{"actor":"worker","process":"{chunk.worker_id}"}}',
                 lines=pack_facts(part, began_ms),
                 attachments=(attachment,),
             ),

@@ -10,7 +10,6 @@ from typing import Final, Protocol
 
 import msgspec
 
-
 LOOK: Final = "Look"
 """The type of a notice that tells of no event: whoever gets it looks whether the batch needs a hand."""
 

@@ -51,6 +51,19 @@ UPCASTERS: Final[Mapping[str, Upcaster]] = {}
 S = TypeVar("S")
 
 
+_KINDS: Final[Mapping[str, type[State]]] = {
+    "batch_": batch.Batch,
+    "file-": file.File,
+    "key_": key.Key,
+}
+"""What a stream is a stream of, by how its id begins."""
+
+
+def kind_of(stream_id: str) -> type[State] | None:
+    """The class of a stream's state; None for a stream of a newer program."""
+    return next((kind for prefix, kind in _KINDS.items() if stream_id.startswith(prefix)), None)
+
+
 def encode(event: Event) -> tuple[str, str]:
     """The type name and the JSON text of an event."""
     return type(event).__name__, msgspec.json.encode(event).decode()

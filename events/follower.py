@@ -15,6 +15,8 @@ from events.read_models import ModelWrite, ReadModels
 Handle = Callable[[Sequence[RecordedEvent]], Awaitable[Sequence[ModelWrite]]]
 BATCH: Final = 500
 """Most events handled together."""
+REST: Final = 0.1
+"""Seconds between two looks: what is appended meanwhile is handled together."""
 
 
 class Follower:
@@ -41,8 +43,9 @@ class Follower:
         self.position = await self._models.checkpoint(self.name)
         while True:
             self._woken.clear()
-            while await self.step(leadership):
-                pass
+            if await self.step(leadership):
+                await asyncio.sleep(REST)
+                continue
             try:
                 async with asyncio.timeout(self._poll):
                     await self._woken.wait()

@@ -9,17 +9,15 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from events.batch import Batch
 from events.bus import Bus, Notice
+from events.catalog import State
 from events.errors import VersionConflict
 from events.event import NewEvent
 from events.failpoint import at
-from events.file import File
-from events.key import Key
 from events.log import Board, Leadership, Log, Row
 from events.read_models import ReadModels, Seen
 
-S = TypeVar("S", Batch, File, Key)
+S = TypeVar("S", bound=State)
 TRIES: Final = 20
 """Conflicts in a row before giving up: each means that another decision got through."""
 

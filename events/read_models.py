@@ -139,6 +139,13 @@ class ReadModels:
         seen = await self.find(Key, cast(str, id))
         return seen if seen is not None and seen.state.revoked_at is None else None
 
+    async def keys(self, limit: int = 10_000) -> list[Seen[Key]]:
+        """Every project's keys, revoked ones too, the oldest first."""
+        async with self._database.reading() as connection:
+            ids = [row["id"] for row in await connection.fetch(_SQL["keys"], limit)]
+        found = [await self.find(Key, id) for id in ids]
+        return [key for key in found if key is not None]
+
     async def named(self, storage_keys: Sequence[str]) -> set[str]:
         """Which of some storage keys belong to a file that was recorded, gone or not."""
         async with self._database.reading() as connection:

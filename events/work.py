@@ -48,6 +48,15 @@ class OpenBatch(msgspec.Struct, frozen=True):
         """Lines without an outcome."""
         return self.total - self.next_line + self.open_lines
 
+    def after(self, lines: int) -> "OpenBatch":
+        """The batch after so many more lines were handed out as one chunk."""
+        return msgspec.structs.replace(
+            self,
+            next_line=self.next_line + lines,
+            open_lines=self.open_lines + lines,
+            free=self.free + 1,
+        )
+
 
 class Claim(msgspec.Struct, frozen=True):
     """A worker's right to record outcomes of a chunk, as long as the token holds.

@@ -7,6 +7,10 @@ FROM read_models WHERE id = $1 AND kind = $2 AND ($3::text IS NULL OR project_id
 -- The key that a secret's digest belongs to.
 SELECT id FROM read_models WHERE kind = 'key' AND label = $1 AND NOT hidden
 
+-- name: keys
+-- Every key, the oldest first.
+SELECT id FROM read_models WHERE kind = 'key' ORDER BY created_at, id LIMIT $1
+
 -- name: cursor
 -- Where in the list an object stands, gone or not.
 SELECT created_at FROM read_models WHERE id = $1 AND kind = $2 AND project_id = $3

@@ -1,0 +1,38 @@
+"""What the API is given by the program around it: its options, and the models of the engine's upstreams."""
+
+from collections.abc import Sequence
+
+from api.model_list import ModelObject, ModelsUnavailable
+from api.services import ApiOptions
+from cli.settings import Settings
+from engine.engine import Engine
+
+
+class UpstreamModels:
+    """The models that the engine's routes serve."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def list(self) -> Sequence[ModelObject]:
+        """See `api.model_list.ModelList.list`."""
+        known: set[str] = set()
+        for name, watch in self._engine.watches.items():
+            models = await watch.known_models()
+            if models is None:
+                raise ModelsUnavailable(
+                    f"The models of upstream '{name}' are not known: {watch.reason or 'it lists none'}."
+                )
+            known |= models
+        return [ModelObject(id=model) for model in sorted(known)]
+
+
+def api_options(settings: Settings) -> ApiOptions:
+    """The API's part of the settings."""
+    return ApiOptions(
+        max_batch_file_bytes=settings.max_batch_file_bytes,
+        max_file_bytes=settings.max_file_bytes,
+        completion_windows=tuple(settings.completion_windows),
+        free_space_floor=settings.free_space_floor,
+        cancel_grace=settings.cancel_grace,
+    )

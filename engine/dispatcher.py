@@ -1,0 +1,209 @@
+"""The leader's desk: cuts chunks as fast as workers drain them, ends what is over, says why others wait.
+
+Each pass looks at the whole work board and does what it finds to do: expires batches whose deadline has
+passed, has batches looked at that need planning or finalizing, hands out chunks on every open route, and
+offers again what lies free (a message may have been lost). So a pass also is the reconciler: wiping the bus
+costs time, never lines.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+import structlog
+
+from engine.cutting import enough, next_cut
+from engine.desk import may_finalize
+from engine.options import EngineOptions
+from engine.routes import Route, route_of
+from events.batch import Batch, ExpireBatch, decide
+from events.bus import LOOK, Notice, Work
+from events.catalog import new_event
+from events.journal import Decision, Journal
+from events.log import Board, Leadership
+from events.read_models import Seen
+from events.work import OpenBatch, WorkBoard
+from storage.store import Store
+
+_logger = structlog.get_logger()
+OFFER_AGAIN: Final = 5.0
+"""Seconds after which a chunk that still lies free is offered again."""
+LOOK_AGAIN: Final = 1.0
+"""Seconds between two notices that a batch needs a hand."""
+FREE_CLAIMS: Final = 1000
+BREATH: Final = 0.01
+"""Seconds between two passes, however fast the log grows."""
+
+
+class Health(Protocol):
+    """What the dispatcher asks of a route."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is paused, if so."""
+        ...
+
+
+class Dispatcher:
+    """Runs under a leadership; every write of it checks the token."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        board: WorkBoard,
+        store: Store,
+        routes: Sequence[tuple[Route, Health]],
+        options: EngineOptions,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._journal = journal
+        self._board = board
+        self._store = store
+        self._routes = routes
+        self._options = options
+        self._clock = clock
+        self._offered: dict[int, float] = {}
+        self._looked: dict[str, float] = {}
+        self._space: tuple[float, int | None] = (float("-inf"), None)
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Something was appended, or a route changed."""
+        self._woken.set()
+
+    async def run(self, leadership: Leadership) -> None:
+        """Passes until cancelled. Raises `LeadershipLost`, and what the database raises."""
+        self._offered.clear()
+        self._looked.clear()
+        while True:
+            self._woken.clear()
+            await self.look_at_everything(leadership)
+            await asyncio.sleep(BREATH)
+            try:
+                async with asyncio.timeout(self._options.poll):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+
+    async def look_at_everything(self, leadership: Leadership) -> None:
+        """One pass."""
+        batches = await self._board.open_batches()
+        for batch in batches:
+            if batch.phase == "running" and batch.expires_in <= 0:
+                await self._expire(batch, leadership)
+            elif batch.phase == "planning" or may_finalize(batch):
+                await self._have_looked_at(batch)
+        reasons = await self._hand_out(batches, leadership)
+        changed = {b.batch_id: reasons.get(b.batch_id) for b in batches if b.phase == "running"}
+        changed = {id: r for id, r in changed.items() if r != _waiting(batches, id)}
+        if changed:
+            await self._board.explain(changed)
+
+    async def _expire(self, batch: OpenBatch, leadership: Leadership) -> None:
+        def expire(seen: Seen[Batch]) -> Decision:
+            return Decision(
+                [
+                    new_event(batch.batch_id, batch.project_id, event, metadata='{"actor":"dispatcher"}')
+                    for event in decide(seen.state, ExpireBatch())
+                ],
+                board=Board(
+                    batch.batch_id, batch.project_id, "stopping", stop_within=self._options.cancel_grace
+                ),
+            )
+
+        await self._journal.carry_out(Batch, batch.batch_id, expire, leadership=leadership)
+        _logger.info("batch expired", batch=batch.batch_id, lines_left=batch.lines_left)
+
+    async def _have_looked_at(self, batch: OpenBatch) -> None:
+        now = self._clock()
+        if now - self._looked.get(batch.batch_id, float("-inf")) >= LOOK_AGAIN:
+            self._looked[batch.batch_id] = now
+            await self._journal.bus.announce([Notice(batch.batch_id, LOOK, 0)])
+
+    async def _hand_out(self, batches: Sequence[OpenBatch], leadership: Leadership) -> dict[str, str]:
+        """Cuts and offers chunks; answers why batches get none."""
+        running = {b.batch_id: b for b in batches if b.phase == "running"}
+        self._looked = {id: at for id, at in self._looked.items() if any(b.batch_id == id for b in batches)}
+        free = [work for work in await self._board.free_claims(FREE_CLAIMS) if work.batch_id in running]
+        workers = len(await self._board.workers())
+        floor = await self._below_floor()
+        reasons: dict[str, str] = {}
+        for route, health in self._routes:
+            mine = [b for b in running.values() if self._route(b) == route.name]
+            reason = floor or health.reason or (None if workers else "waiting for a worker")
+            if reason is None:
+                on_route = {b.batch_id for b in mine}
+                ready = [work for work in free if work.batch_id in on_route]
+                await self._fill(route, mine, ready, workers, leadership)
+                continue
+            reasons |= {b.batch_id: reason for b in mine}
+        for batch in running.values():
+            if self._route(batch) is None:
+                reasons[batch.batch_id] = (
+                    f"waiting for an upstream that serves model {batch.model!r}: none is set"
+                )
+        return reasons
+
+    async def _fill(
+        self,
+        route: Route,
+        batches: Sequence[OpenBatch],
+        ready: Sequence[Work],
+        workers: int,
+        leadership: Leadership,
+    ) -> None:
+        most = self._options.chunk_lines
+        held = {b.batch_id: b for b in batches}
+        free_lines = sum(held[w.batch_id].open_lines // max(1, _chunks(held[w.batch_id])) for w in ready)
+        free_chunks = len(ready)
+        in_hand = Counter[str]()
+        for batch in batches:
+            in_hand[batch.project_id] += batch.open_lines
+        await self._offer(route, ready)
+        while not enough(free_lines, free_chunks, workers, most):
+            cut = next_cut(list(held.values()), in_hand, workers, most)
+            if cut is None:
+                return
+            claim_id = await self._board.hand_out(leadership, cut.batch, cut.lines)
+            if claim_id is None:
+                del held[cut.batch.batch_id]
+                continue
+            held[cut.batch.batch_id] = cut.batch.after(cut.lines)
+            in_hand[cut.batch.project_id] += cut.lines
+            free_lines += cut.lines
+            free_chunks += 1
+            await self._offer(route, [Work(cut.batch.batch_id, claim_id)])
+
+    async def _offer(self, route: Route, ready: Sequence[Work]) -> None:
+        now = self._clock()
+        for work in ready:
+            if now - self._offered.get(work.claim_id, float("-inf")) >= OFFER_AGAIN:
+                self._offered[work.claim_id] = now
+                await self._journal.bus.offer(route.name, work)
+        if len(self._offered) > 4 * FREE_CLAIMS:
+            self._offered = {id: at for id, at in self._offered.items() if now - at < OFFER_AGAIN}
+
+    async def _below_floor(self) -> str | None:
+        """Why the disk lets nothing be handed out, if so; looked at once a second."""
+        at, free = self._space
+        if self._clock() - at >= 1.0:
+            free = await self._store.free_space()
+            self._space = (self._clock(), free)
+        if free is None or free >= self._options.free_space_floor:
+            return None
+        floor = self._options.free_space_floor
+        return f"disk below floor: {free:,} bytes free, {floor:,} wanted (free_space_floor)"
+
+    def _route(self, batch: OpenBatch) -> str | None:
+        route = route_of([route for route, _ in self._routes], batch.model or "")
+        return None if route is None else route.name
+
+
+def _chunks(batch: OpenBatch) -> int:
+    return batch.held + batch.free
+
+
+def _waiting(batches: Sequence[OpenBatch], batch_id: str) -> str | None:
+    return next((b.waiting for b in batches if b.batch_id == batch_id), None)

@@ -1,0 +1,24 @@
+"""The follower that moves read-model rows forward, so that a GET has a short tail to fold."""
+
+from collections.abc import Sequence
+
+from events.catalog import kind_of
+from events.event import RecordedEvent
+from events.read_models import ModelWrite, ReadModels, model_write
+
+
+class Projector:
+    """A `Handle` for a follower."""
+
+    def __init__(self, models: ReadModels) -> None:
+        self._models = models
+
+    async def __call__(self, events: Sequence[RecordedEvent]) -> Sequence[ModelWrite]:
+        """The rows of the streams that these events belong to, folded to the end of each stream."""
+        writes = []
+        for stream_id in dict.fromkeys(event.stream_id for event in events):
+            kind = kind_of(stream_id)
+            seen = None if kind is None else await self._models.find(kind, stream_id)
+            if seen is not None:
+                writes.append(model_write(seen))
+        return writes

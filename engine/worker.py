@@ -1,0 +1,261 @@
+"""A worker: takes chunks, holds claims while it can prove that it lives, and watches the others.
+
+    registered ──beats──▶ registered
+        │  └──no confirmed beat for a lease less a margin: sends nothing until one is confirmed
+        │
+        └──declared dead by an observer──▶ everything in hand is void; registers anew under another id
+
+It beats, sees the beats of the others, and frees the claims of whoever stood still for a whole lease.
+"""
+
+import asyncio
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Final
+
+import structlog
+
+from engine.chunk import Chunk, Job
+from engine.input_lines import InputLines
+from engine.lane import Lane
+from engine.options import EngineOptions
+from engine.parsing import custom_id_and_body
+from engine.recorder import Recorder
+from events.batch import Batch, BatchCancelRequested, BatchExpiryReached, BatchFinalizing
+from events.bus import Bus, Notice, Subscription, Work
+from events.errors import BatchmillError
+from events.failpoint import at
+from events.read_models import ReadModels, Seen
+from events.staleness import Watch
+from events.work import Claim, WorkBoard
+from storage.store import StorageError
+
+_logger = structlog.get_logger()
+STOPS: Final = {BatchCancelRequested.__name__, BatchExpiryReached.__name__}
+INPUTS_HELD: Final = 16
+"""Batches whose line index a worker keeps at hand."""
+LONE_DEATHS: Final = 2
+"""Deaths of a suspect while it ran alone after which it is not run again."""
+
+
+def boot_time() -> float:
+    """Seconds on a clock that goes on while the machine sleeps, where there is one."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class Worker:
+    """Runs chunks of every route it has a lane for."""
+
+    def __init__(
+        self,
+        board: WorkBoard,
+        models: ReadModels,
+        bus: Bus,
+        inputs: Callable[[Seen[Batch]], InputLines],
+        recorder: Recorder,
+        options: EngineOptions,
+        clock: Callable[[], float] = boot_time,
+    ) -> None:
+        self._board = board
+        self._models = models
+        self._bus = bus
+        self._inputs = inputs
+        self._recorder = recorder
+        self._options = options
+        self._clock = clock
+        self._id = ""
+        self._confirmed = float("-inf")
+        self._lanes: dict[str, Lane] = {}
+        self._chunks: dict[Chunk, Lane] = {}
+        self._held_inputs: OrderedDict[str, InputLines] = OrderedDict()
+        self._intake = asyncio.Lock()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stopping = False
+        self._watches: dict[str, Watch[int]] = {}
+        self._subscriptions: list[Subscription] = []
+
+    def alive(self) -> bool:
+        """Whether nobody can have declared this worker dead yet: only then is anything sent."""
+        return self._clock() - self._confirmed < self._options.lease - self._options.beat
+
+    def serve(self, route: str, lane: Lane) -> None:
+        """Runs the chunks of a route in a lane."""
+        self._lanes[route] = lane
+
+    async def run(self) -> None:
+        """Works until cancelled; `stop` first, where there is time for it."""
+        await self._register()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._beat())
+            group.create_task(self._recorder.run())
+            for lane in self._lanes.values():
+                group.create_task(lane.run())
+            self._bus.on_wake(self._noticed)
+            for route, lane in self._lanes.items():
+                self._subscriptions.append(
+                    await self._bus.take_work(route, self._options.concurrency, self._taker(lane))
+                )
+
+    async def stop(self) -> None:
+        """Takes nothing more, lets what is under way end within the drain time, records it, and gives the
+        rest back."""
+        self._stopping = True
+        for subscription in self._subscriptions:
+            await subscription.cancel()
+        for chunk, lane in list(self._chunks.items()):
+            lane.stop(chunk)
+        try:
+            async with asyncio.timeout(self._options.drain):
+                await self._idle.wait()
+        except TimeoutError:
+            _logger.warning("drain time is over", chunks=len(self._chunks))
+        for chunk, lane in list(self._chunks.items()):
+            lane.abort(chunk)
+        if self._id:
+            await self._board.leave(self._id)
+
+    def _taker(self, lane: Lane) -> Callable[[Work], Coroutine[None, None, None]]:
+        async def take(work: Work) -> None:
+            await self._take(lane, work)
+
+        return take
+
+    async def _take(self, lane: Lane, work: Work) -> None:
+        """Runs one chunk from claim to hand-back. Claims are taken one after the other, each only when the
+        lane has room, so that a death is blamed on what was really running. A suspect holds the intake for
+        as long as it runs, and begins when nothing else is in hand."""
+        async with self._intake:
+            if work.suspect:
+                await self._idle.wait()
+            await lane.room()
+            if self._stopping:
+                return
+            chunk = await self._claim(lane, work)
+            if chunk is not None and work.suspect:
+                await self._see_through(chunk)
+                return
+        if chunk is not None:
+            await self._see_through(chunk)
+
+    async def _claim(self, lane: Lane, work: Work) -> Chunk | None:
+        claim = await self._board.claim(work.claim_id, self._id)
+        if claim is None:
+            return None
+        if claim.suspect and not work.suspect:
+            await self._board.hand_back([claim])
+            return None
+        try:
+            chunk, jobs = await self._load(claim)
+        except (BatchmillError, StorageError) as error:
+            _logger.warning("input cannot be read", batch=claim.batch_id, reason=str(error))
+            await self._board.explain({claim.batch_id: f"input cannot be read: {error}"})
+            await self._board.hand_back([claim])
+            await asyncio.sleep(self._options.poll)
+            return None
+        self._chunks[chunk] = lane
+        self._idle.clear()
+        if claim.suspect and claim.deaths >= LONE_DEATHS:
+            for job in jobs:
+                lane.lose_worker(job)
+        else:
+            lane.put(jobs)
+        return chunk
+
+    async def _load(self, claim: Claim) -> tuple[Chunk, list[Job]]:
+        seen = await self._models.get(Batch, claim.batch_id)
+        chunk = Chunk(claim, self._id, seen.state, time.monotonic() + claim.expires_in)
+        jobs = []
+        inputs = self._held_inputs.pop(claim.batch_id, None) or self._inputs(seen)
+        self._held_inputs[claim.batch_id] = inputs
+        if len(self._held_inputs) > INPUTS_HELD:
+            self._held_inputs.popitem(last=False)
+        async for found in inputs.lines(claim.open_lines()):
+            custom_id_json, body = custom_id_and_body(found.raw)
+            jobs.append(Job(chunk, found.line, custom_id_json, body))
+        return chunk, jobs
+
+    async def _see_through(self, chunk: Chunk) -> None:
+        try:
+            await chunk.settled()
+        finally:
+            self._chunks.pop(chunk, None)
+            if not self._chunks:
+                self._idle.set()
+        if chunk.stopping and not chunk.lost:
+            await self._board.hand_back([chunk.claim])
+        await at("work.ack")
+
+    def _noticed(self, notices: Sequence[Notice]) -> None:
+        """Reacts at once to what was announced; the next beat finds what was not."""
+        for notice in notices:
+            if notice.type in STOPS:
+                self._stop_chunks(notice.stream_id)
+            elif notice.type == BatchFinalizing.__name__:
+                self._abort_chunks(notice.stream_id)
+
+    def _stop_chunks(self, batch_id: str) -> None:
+        for chunk, lane in list(self._chunks.items()):
+            if chunk.batch_id == batch_id and not chunk.last_call:
+                lane.stop(chunk, last_call=True)
+
+    def _abort_chunks(self, batch_id: str) -> None:
+        for chunk, lane in list(self._chunks.items()):
+            if chunk.batch_id == batch_id:
+                lane.abort(chunk)
+
+    async def _register(self) -> None:
+        id = "w_" + secrets.token_hex(8)
+        before = self._clock()
+        await self._board.register(id)
+        self._id, self._confirmed = id, before
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._options.beat)
+            try:
+                await self._prove_life()
+                await self._look_at_held_batches()
+                await self._watch_others()
+            except BatchmillError as error:
+                self._watches.clear()
+                _logger.warning("beat failed", worker=self._id, reason=str(error))
+
+    async def _prove_life(self) -> None:
+        before = self._clock()
+        if await self._board.beat(self._id):
+            self._confirmed = before
+        else:
+            _logger.warning("declared dead", worker=self._id, chunks=len(self._chunks))
+            for chunk, lane in list(self._chunks.items()):
+                lane.abort(chunk)
+            await self._register()
+        for lane in self._lanes.values():
+            lane.pump()
+
+    async def _look_at_held_batches(self) -> None:
+        held = {chunk.batch_id for chunk in self._chunks}
+        if not held:
+            return
+        phases = {b.batch_id: b.phase for b in await self._board.open_batches(sorted(held))}
+        for batch_id in held:
+            match phases.get(batch_id):
+                case "running":
+                    continue
+                case "stopping":
+                    self._stop_chunks(batch_id)
+                case _:
+                    self._abort_chunks(batch_id)
+
+    async def _watch_others(self) -> None:
+        beats: Mapping[str, int] = await self._board.workers()
+        strays = {id: -1 for id in await self._board.strays() if id not in beats}
+        seen = {id: beat for id, beat in {**beats, **strays}.items() if id != self._id}
+        self._watches = {id: self._watches.get(id) or Watch(self._options.lease) for id in seen}
+        now = self._clock()
+        dead = [id for id, beat in seen.items() if self._watches[id].stale(beat, now)]
+        if dead:
+            voided = await self._board.void_claims(dead)
+            _logger.warning("workers died", workers=dead, claims_freed=voided)
