@@ -1,0 +1,142 @@
+"""Contents go when nobody may read them any more, and not before."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.eraser import Eraser
+from engine.finalizer import Finalizer
+from events.failpoint import FailpointRaised, arm
+from events.follower import Follower
+from storage.store import ObjectMissing
+from tests.engine.recorded import RecordedBatch, World, request_line, world_on
+from tests.postgres import Database
+
+
+@pytest.fixture
+async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
+    async with world_on(database.app_url, tmp_path / "objects") as world:
+        yield world
+
+
+@pytest.fixture(autouse=True)
+def _disarmed() -> Iterator[None]:
+    yield
+    arm("")
+
+
+async def erase(world: World) -> None:
+    """Follows the log from its start to its end."""
+    eraser = Eraser(world.log, world.models, world.board, world.store)
+    follower = Follower("eraser", world.log, world.models, eraser.handle)
+    while await follower.step(None):
+        pass
+
+
+async def stored(world: World, file_id: str) -> bool:
+    try:
+        await world.store.read(await world.object_of(file_id), 0, 1)
+    except ObjectMissing:
+        return False
+    return True
+
+
+async def bodies(batch: RecordedBatch) -> int:
+    """How many of its flushes still have their result lines."""
+    facts = await batch.world.log.facts(batch.id)
+    found = [await batch.world.log.attachment(event_id) for _, event_id, _ in facts]
+    return len(found) - found.count(None)
+
+
+async def ended_batch(world: World, statuses: list[int], input_file_id: str | None = None) -> RecordedBatch:
+    lines = [request_line(n) for n in range(len(statuses))]
+    batch = await world.batch(lines, input_file_id=input_file_id)
+    for line, status in enumerate(statuses):
+        await batch.record_lines([line], status)
+    await finalize(batch)
+    return batch
+
+
+async def finalize(batch: RecordedBatch) -> None:
+    world = batch.world
+    assert await Finalizer(world.journal, world.board, world.store, world.options).finalize(batch.id)
+
+
+async def test_a_deleted_file_leaves_storage(world: World) -> None:
+    file_id, other = await world.file(b"x"), await world.file(b"y")
+    await world.delete_file(file_id)
+
+    await erase(world)
+
+    assert not await stored(world, file_id)
+    assert await stored(world, other)
+
+
+async def test_an_input_stays_until_the_last_open_batch_that_reads_it_has_ended(world: World) -> None:
+    lines = [request_line(0)]
+    first = await world.batch(lines)
+    second = await world.created(lines, input_file_id=first.input_file_id)
+    await world.delete_file(first.input_file_id)
+    await erase(world)
+    assert await stored(world, first.input_file_id)
+
+    await first.record_lines([0])
+    await finalize(first)
+    await erase(world)
+    assert await stored(world, first.input_file_id)
+
+    await second.cancel_while_validating()
+    await erase(world)
+    assert not await stored(world, first.input_file_id)
+
+
+async def test_an_input_that_was_not_deleted_outlives_its_batch(world: World) -> None:
+    batch = await ended_batch(world, [200])
+
+    await erase(world)
+
+    assert await stored(world, batch.input_file_id)
+
+
+async def test_result_lines_live_as_long_as_the_output_file(world: World) -> None:
+    batch = await ended_batch(world, [200, 400])
+    ended = await batch.state()
+    assert ended.output_file_id
+    assert ended.error_file_id
+
+    await world.delete_file(ended.error_file_id)
+    await erase(world)
+    assert not await stored(world, ended.error_file_id)
+    assert await bodies(batch) == 2
+
+    await world.delete_file(ended.output_file_id)
+    await erase(world)
+    assert not await stored(world, ended.output_file_id)
+    assert await bodies(batch) == 0
+    assert (await batch.state()).completed == 1
+
+
+async def test_without_an_output_file_they_live_as_long_as_the_error_file(world: World) -> None:
+    batch = await ended_batch(world, [400])
+    await world.delete_file((await batch.state()).error_file_id or "")
+
+    await erase(world)
+
+    assert await bodies(batch) == 0
+
+
+async def test_what_was_interrupted_is_done_when_the_same_events_come_again(world: World) -> None:
+    batch = await ended_batch(world, [200])
+    output = (await batch.state()).output_file_id or ""
+    await world.delete_file(output)
+    for point in ("delete.before", "delete.after", "erase.before", "erase.after", "checkpoint.before"):
+        arm(f"{point}=raise")
+        with pytest.raises(FailpointRaised):
+            await erase(world)
+    arm("")
+
+    await erase(world)
+
+    assert not await stored(world, output)
+    assert await bodies(batch) == 0
