@@ -13,6 +13,7 @@ import msgspec
 from cli.batch_view import BatchView
 from cli.client import Server, decode
 from cli.exit_codes import ExitCode, ServerUnreachable
+from cli.tables import printable
 
 PATIENCE = 60.0
 """Seconds without any answer after which the watch gives up."""
@@ -65,7 +66,7 @@ def display(*, json: bool) -> Iterator[Show]:
         with _bar() as show:
             yield show
     else:
-        yield _changes(lambda batch, _: f"{batch.id}  {batch.sentence()}")
+        yield _changes(lambda batch, _: printable(f"{batch.id}  {batch.sentence()}"))
 
 
 def _changes(write: Callable[[BatchView, bytes], str]) -> Show:
@@ -91,7 +92,7 @@ def _bar() -> Iterator[Show]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", style="yellow"),
+        TextColumn("{task.fields[note]}", style="yellow", markup=False),
     )
     with Progress(*columns) as progress:
         task = progress.add_task("asking", total=None, note="")
@@ -104,7 +105,7 @@ def _bar() -> Iterator[Show]:
                 description=batch.status,
                 total=counts.total or None,
                 completed=counts.completed + counts.failed,
-                note="; ".join(filter(None, (failed, batch.waiting_for))),
+                note=printable("; ".join(filter(None, (failed, batch.waiting_for)))),
             )
 
         yield show

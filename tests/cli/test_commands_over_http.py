@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -234,3 +235,34 @@ def test_a_local_file_that_is_not_there_is_named(
     assert run(["batches", "create", missing]) == ExitCode.NOT_FOUND
     assert capsys.readouterr().err.count(missing) == 2
     assert server.asked == []
+
+
+def test_a_file_that_is_refused_before_it_is_sent_is_told_in_the_server_s_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    large = tmp_path / "large.jsonl"
+    with large.open("wb") as file:
+        file.truncate(32 * 1024 * 1024)
+    body = b'{"error":{"message":"File is too large."}}'
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def refuse() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1024)
+                connection.sendall(b"HTTP/1.1 413 X\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        assert run(["files", "upload", str(large), "--url", url]) == ExitCode.FAILED
+        thread.join()
+    assert capsys.readouterr().err == "batchmill: File is too large.\n"
+
+
+def test_names_do_not_steer_the_terminal(server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = FILE | {"filename": "\x1b[2J\r\n[red]:smile:"}
+    server.answers("GET /files", {"data": [hostile], "has_more": False})
+    server.answers("GET /files/file-1", hostile)
+    assert run(["files", "list"]) == run(["files", "show", "file-1"]) == ExitCode.OK
+    assert capsys.readouterr().out.count("�[2J��[red]:smile:") == 2
