@@ -1,0 +1,45 @@
+"""The application: every route, behind a key but for the health checks, inside one exchange."""
+
+from litestar import Litestar, Router
+from litestar.datastructures import State
+
+from api import batches, files, health, models
+from api.auth import require_key
+from api.errors import answer_error
+from api.exchange import Exchange
+from api.services import ApiServices
+
+
+def create_app(services: ApiServices) -> Litestar:
+    """The API over `services`, which the caller opens before and closes after it: an ASGI application.
+
+    It reads bodies itself, so nothing of the framework limits or buffers them.
+    """
+    v1 = Router(
+        "/v1",
+        guards=[require_key],
+        route_handlers=[
+            batches.create_batch,
+            batches.list_batches,
+            batches.retrieve_batch,
+            batches.cancel_batch,
+            files.upload_file,
+            files.list_files,
+            files.retrieve_file,
+            files.delete_file,
+            files.download_file,
+            models.list_models,
+            models.retrieve_model,
+        ],
+    )
+    app = Litestar(
+        [v1, health.live, health.ready],
+        exception_handlers={Exception: answer_error},
+        logging_config=None,
+        openapi_config=None,
+        request_max_body_size=None,
+        state=State({"services": services}),
+    )
+    # Around the router, so that also what no route is found for goes through the exchange.
+    app.asgi_handler = Exchange(app.asgi_handler)
+    return app

@@ -1,0 +1,51 @@
+"""Who asks: an API key opens the objects of its project, and nothing else."""
+
+import hmac
+from typing import Final, cast
+
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.handlers import BaseRouteHandler
+
+from api.errors import ApiError
+from api.request import Identity
+from api.services import ApiServices
+from events.key import secret_digest
+
+_NO_KEY: Final = (
+    "You didn't provide an API key. You need to provide your API key in an Authorization header using "
+    "Bearer auth (i.e. Authorization: Bearer YOUR_KEY). You can make a key with `batchmill keys create`."
+)
+_CHALLENGE: Final = {"www-authenticate": "Bearer"}
+
+
+async def require_key(connection: ASGIConnection[BaseRouteHandler, None, Identity, State], _: object) -> None:
+    """A guard: sets `auth` of the request. Raises the 401 of the contract."""
+    secret = _secret(connection.headers.get("authorization"), connection.headers.get("api-key"))
+    if not secret:
+        raise ApiError(401, _NO_KEY, headers=_CHALLENGE)
+    services = cast(ApiServices, connection.app.state.services)
+    digest = secret_digest(secret)
+    seen = await services.journal.models.key_of(digest)
+    if seen is None or not hmac.compare_digest(seen.state.created.sha256, digest):
+        message = (
+            f"Incorrect API key provided: {masked(secret)}. You can make a key with `batchmill keys create`."
+        )
+        raise ApiError(401, message, code="invalid_api_key", headers=_CHALLENGE)
+    connection.scope["auth"] = Identity(seen.id, seen.project_id)
+    connection.scope["state"]["project_id"] = seen.project_id
+
+
+def masked(secret: str) -> str:
+    """What an error may show of a key: enough to recognize one's own, too little to use."""
+    if len(secret) < 12 or not (secret.isascii() and secret.isprintable()):
+        return "***"
+    return f"{secret[:5]}***{secret[-2:]}"
+
+
+def _secret(authorization: str | None, api_key: str | None) -> str | None:
+    """The key of a Bearer header, or of the header that the Azure SDK sends."""
+    if authorization is None:
+        return api_key
+    scheme, _, secret = authorization.partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else None

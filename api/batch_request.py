@@ -1,0 +1,175 @@
+"""What a client may ask for when it creates a batch: the checks of the body, in the order of its fields."""
+
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar
+
+import msgspec
+
+from api.errors import (
+    ApiError,
+    above_maximum,
+    below_minimum,
+    invalid_type,
+    invalid_value,
+    missing_parameter,
+    too_long,
+    unknown_parameter,
+)
+from events.validator import supported_endpoints
+
+T = TypeVar("T")
+
+_FIELDS: Final = frozenset(
+    {"input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after"}
+)
+_MAX_FILE_ID: Final = 512
+_MAX_PAIRS: Final = 16
+_MAX_KEY: Final = 64
+_MAX_VALUE: Final = 512
+EXPIRY_SECONDS: Final = (3600, 2_592_000)
+"""The least and the most that a file's `expires_after` may say."""
+ANCHOR: Final = "created_at"
+_UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+class BatchRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A body that passed every check which needs no look at the input file. Times are seconds."""
+
+    input_file_id: str
+    endpoint: str
+    completion_window: str
+    metadata: dict[str, str] | None
+    output_expires_after: int | None
+
+    @property
+    def window_seconds(self) -> int:
+        """The completion window."""
+        return window_seconds(self.completion_window)
+
+
+def window_seconds(window: str) -> int:
+    """Seconds of `24h`, `5s` and the like."""
+    return int(window[:-1]) * _UNIT_SECONDS[window[-1]]
+
+
+def parse_batch_request(body: bytes, windows: tuple[str, ...]) -> BatchRequest:
+    """The request in a body; `windows` are the completion windows that are offered. Raises `ApiError`."""
+    fields = _object(body)
+    file_id = _text(fields, "input_file_id")
+    if len(file_id) > _MAX_FILE_ID:
+        raise too_long("input_file_id", _MAX_FILE_ID, len(file_id))
+    request = BatchRequest(
+        input_file_id=file_id,
+        endpoint=_one_of(fields, "endpoint", supported_endpoints()),
+        completion_window=_one_of(fields, "completion_window", windows),
+        metadata=_optional(fields, "metadata", _metadata),
+        output_expires_after=_optional(fields, "output_expires_after", _expiry),
+    )
+    _refuse_unknown(fields, _FIELDS)
+    return request
+
+
+def checked_expiry(seconds: int, param: str) -> int:
+    """The seconds that a file is kept. Raises `ApiError` where they are out of bounds."""
+    least, most = EXPIRY_SECONDS
+    if seconds < least:
+        raise below_minimum(param, least, seconds)
+    if seconds > most:
+        raise above_maximum(param, most, seconds)
+    return seconds
+
+
+def _object(body: bytes) -> dict[str, object]:
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise _unparseable() from error
+    if not isinstance(value, dict):
+        raise _unparseable()
+    return value
+
+
+def _unparseable() -> ApiError:
+    return ApiError(
+        400,
+        "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your "
+        "HTTP library correctly. The API expects a JSON object, but what was sent was none.)",
+    )
+
+
+def _text(fields: Mapping[str, object], name: str) -> str:
+    if name not in fields:
+        raise missing_parameter(name)
+    value = fields[name]
+    if not isinstance(value, str):
+        raise invalid_type(name, "a string", value)
+    return value
+
+
+def _one_of(fields: Mapping[str, object], name: str, supported: tuple[str, ...]) -> str:
+    value = _text(fields, name)
+    if value not in supported:
+        raise invalid_value(name, value, supported)
+    return value
+
+
+def _optional(fields: Mapping[str, object], name: str, parse: Callable[[dict[str, object]], T]) -> T | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise invalid_type(name, "an object", value)
+    return parse(value)
+
+
+def _metadata(pairs: Mapping[str, object]) -> dict[str, str]:
+    if len(pairs) > _MAX_PAIRS:
+        raise ApiError(
+            400,
+            f"Invalid 'metadata': too many properties. Expected an object with at most {_MAX_PAIRS} "
+            f"properties, but got an object with {len(pairs)} properties instead.",
+            param="metadata",
+            code="object_above_max_properties",
+        )
+    return {key: _pair(key, value) for key, value in pairs.items()}
+
+
+def _pair(key: str, value: object) -> str:
+    param = f"metadata.{key[:_MAX_KEY]}"
+    if len(key) > _MAX_KEY:
+        raise ApiError(
+            400,
+            f"Invalid '{param}': property name too long. Expected a property name with maximum length "
+            f"{_MAX_KEY}, but got a property name with length {len(key)} instead.",
+            param=param,
+            code="property_name_above_max_length",
+        )
+    if not isinstance(value, str):
+        raise invalid_type(param, "a string", value)
+    if len(value) > _MAX_VALUE:
+        raise too_long(param, _MAX_VALUE, len(value))
+    return value
+
+
+def _expiry(fields: Mapping[str, object]) -> int:
+    name = "output_expires_after"
+    for field in ("anchor", "seconds"):
+        if field not in fields:
+            raise missing_parameter(f"{name}.{field}")
+    anchor, seconds = fields["anchor"], fields["seconds"]
+    if not isinstance(anchor, str):
+        raise invalid_type(f"{name}.anchor", "a string", anchor)
+    if anchor != ANCHOR:
+        raise invalid_value(f"{name}.anchor", anchor, (ANCHOR,))
+    if isinstance(seconds, float) and seconds.is_integer():
+        seconds = int(seconds)
+    if not isinstance(seconds, int) or isinstance(seconds, bool):
+        raise invalid_type(f"{name}.seconds", "an integer", seconds)
+    _refuse_unknown(fields, frozenset({"anchor", "seconds"}), f"{name}.")
+    return checked_expiry(seconds, f"{name}.seconds")
+
+
+def _refuse_unknown(fields: Mapping[str, object], known: frozenset[str], within: str = "") -> None:
+    for field in fields:
+        if field not in known:
+            raise unknown_parameter(f"{within}{field[:64]}")

@@ -1,0 +1,194 @@
+"""`/v1/batches`: create, list, retrieve, cancel.
+
+Creating and cancelling are decisions on a stream: each is recorded with the place of the batch on the work
+board in one transaction, and the answer is what the log says afterwards.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID, uuid4
+
+from litestar import get, post
+
+from api.batch_request import BatchRequest, parse_batch_request
+from api.body import whole_body
+from api.errors import ApiError, no_such_batch
+from api.ids import fresh_batch_id, plausible
+from api.paging import batches_limit
+from api.request import ApiRequest, origin, services_of
+from api.services import ApiServices
+from api.wire import BatchObject, ListObject, batch_object, list_object
+from events.batch import Batch, BatchCreated, BatchEvent, CancelBatch, InputFile, decide
+from events.catalog import new_event
+from events.errors import NotFound, VersionConflict
+from events.file import File
+from events.journal import TRIES, Decision
+from events.log import Board, Row
+from events.read_models import Seen
+
+_PURPOSE: Final = "batch"
+
+
+@post("/batches", status_code=200)
+async def create_batch(request: ApiRequest) -> BatchObject:
+    """`POST /v1/batches`
+
+    A file that the project cannot see is no error here: the batch is created, and fails in validation.
+    """
+    services = services_of(request)
+    wanted = parse_batch_request(await whole_body(request), services.options.completion_windows)
+    batch_id, event_id, metadata = fresh_batch_id(), uuid4(), origin(request)
+    project_id = request.auth.project_id
+    for attempt in range(TRIES):
+        file = await _input_file(services, wanted.input_file_id, project_id)
+        decision = creation(wanted, file, batch_id, project_id, event_id, metadata, time.time())
+        try:
+            await services.journal.record(decision)
+            break
+        except VersionConflict:  # the file was deleted in between: look again
+            if attempt == TRIES - 1:
+                raise
+    return await _shown(services, await services.journal.models.get(Batch, batch_id, project_id))
+
+
+@get("/batches")
+async def list_batches(request: ApiRequest) -> ListObject[BatchObject]:
+    """`GET /v1/batches`, newest first"""
+    services = services_of(request)
+    query = request.query_params
+    limit = batches_limit(query)
+    after: str | None = query.get("after") or None
+    if after is not None and not plausible(after):
+        raise no_such_batch(after)
+    try:
+        page = await services.journal.models.page(Batch, request.auth.project_id, after=after, limit=limit)
+    except NotFound as error:
+        raise no_such_batch(after or "") from error
+    return list_object(await _all_shown(services, page.objects), has_more=page.has_more)
+
+
+@get("/batches/{batch_id:str}")
+async def retrieve_batch(request: ApiRequest, batch_id: str) -> BatchObject:
+    """`GET /v1/batches/{batch_id}`"""
+    services = services_of(request)
+    if not plausible(batch_id):
+        raise no_such_batch(batch_id)
+    try:
+        seen = await services.journal.models.get(Batch, batch_id, request.auth.project_id)
+    except NotFound as error:
+        raise no_such_batch(batch_id) from error
+    return await _shown(services, seen)
+
+
+@post("/batches/{batch_id:str}/cancel", status_code=200)
+async def cancel_batch(request: ApiRequest, batch_id: str) -> BatchObject:
+    """`POST /v1/batches/{batch_id}/cancel`"""
+    services = services_of(request)
+    if not plausible(batch_id):
+        raise no_such_batch(batch_id)
+    event_ids, metadata = (uuid4(), uuid4()), origin(request)
+    grace = services.options.cancel_grace
+    try:
+        seen = await services.journal.carry_out(
+            Batch,
+            batch_id,
+            lambda seen: cancellation(seen, event_ids, metadata, grace),
+            project_id=request.auth.project_id,
+        )
+    except NotFound as error:
+        raise no_such_batch(batch_id) from error
+    return await _shown(services, seen)
+
+
+def creation(
+    wanted: BatchRequest,
+    file: Seen[File] | None,
+    batch_id: str,
+    project_id: str,
+    event_id: UUID,
+    metadata: str,
+    now: float,
+) -> Decision:
+    """What creating a batch records. `file` is its input as the project sees it (None: it does not), which
+    must not have changed when the batch is recorded; `now` is Unix time.
+
+    Raises `ApiError` where the file is for something else than batches.
+    """
+    if file is not None and file.state.created.purpose != _PURPOSE:
+        raise ApiError(
+            400,
+            f"Invalid 'input_file_id': the purpose of file '{file.id}' is "
+            f"'{file.state.created.purpose}', but must be 'batch'.",
+            param="input_file_id",
+        )
+    created = BatchCreated(
+        input_file_id=wanted.input_file_id,
+        endpoint=wanted.endpoint,
+        completion_window=wanted.completion_window,
+        window_seconds=wanted.window_seconds,
+        input=None if file is None else _input_of(file.state),
+        metadata=wanted.metadata,
+        output_expires_after=wanted.output_expires_after,
+    )
+    return Decision(
+        [new_event(batch_id, project_id, created, event_id=event_id, metadata=metadata)],
+        rows=[Row("batch", batch_id, project_id)],
+        board=Board(
+            batch_id,
+            project_id,
+            phase="planning",
+            input_file_id=None if file is None else file.id,
+            expires_at=int(now) + wanted.window_seconds,
+        ),
+        expect={batch_id: 0} if file is None else {batch_id: 0, file.id: file.version},
+    )
+
+
+def cancellation(seen: Seen[Batch], event_ids: Sequence[UUID], metadata: str, grace: float) -> Decision:
+    """What cancelling a batch records; lines in flight have `grace` seconds to end.
+
+    Raises `CannotCancel` for a batch that has ended otherwise.
+    """
+    events: list[BatchEvent] = decide(seen.state, CancelBatch())
+    return Decision(
+        [
+            new_event(seen.id, seen.project_id, event, event_id=event_id, metadata=metadata)
+            for event, event_id in zip(events, event_ids, strict=False)
+        ],
+        board=_board_of_cancelled(seen, grace),
+    )
+
+
+def _board_of_cancelled(seen: Seen[Batch], grace: float) -> Board | None:
+    """Nothing runs of a batch in validation; one that finalizes, or already stops, goes on as it does."""
+    batch = seen.state
+    if batch.status == "validating":
+        return Board(seen.id, seen.project_id, phase=None, revoke=True)
+    if batch.status == "in_progress" and batch.finalizing is None and not batch.stopping:
+        return Board(seen.id, seen.project_id, phase="stopping", stop_within=grace)
+    return None
+
+
+async def _input_file(services: ApiServices, file_id: str, project_id: str) -> Seen[File] | None:
+    """The file, if the project can see it."""
+    if not plausible(file_id):
+        return None
+    seen = await services.journal.models.find(File, file_id, project_id)
+    return None if seen is None or seen.hidden or seen.state.gone else seen
+
+
+def _input_of(file: File) -> InputFile:
+    return InputFile(file.created.storage_key, file.created.size, file.created.sha256)
+
+
+async def _shown(services: ApiServices, seen: Seen[Batch]) -> BatchObject:
+    return (await _all_shown(services, [seen]))[0]
+
+
+async def _all_shown(services: ApiServices, batches: Sequence[Seen[Batch]]) -> list[BatchObject]:
+    """Batches with how they stand on the work board."""
+    open_ids = [seen.id for seen in batches if not seen.state.ended]
+    board = await services.board.open_batches(open_ids) if open_ids else []
+    standing = {open_batch.batch_id: open_batch for open_batch in board}
+    return [batch_object(seen, standing.get(seen.id)) for seen in batches]

@@ -1,0 +1,90 @@
+"""Sends the content of a file, whole or a range of it, no faster than the client takes it."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from typing import Final
+from urllib.parse import quote
+
+import msgspec
+from litestar.enums import ScopeType
+from litestar.types import Receive, Scope, Send
+
+from api.ranges import Span
+
+_PATIENCE: Final = 120.0
+"""Seconds that a client may take for one piece (at most a few MiB) before it counts as gone."""
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What is sent: `pieces` are the bytes of `span`, or of all `size` bytes."""
+
+    pieces: AsyncGenerator[bytes, None]
+    size: int
+    etag: str
+    filename: str
+    span: Span | None = None
+
+
+class Download:
+    """An answer that is the content of a file.
+
+    Ends early when the client is gone; when the store fails under way the connection is cut, so that no
+    client takes a part for the whole.
+    """
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        status = 200 if self._content.span is None else 206
+        await send({"type": "http.response.start", "status": status, "headers": _headers(self._content)})
+        if scope["type"] == ScopeType.HTTP and scope["method"] != "HEAD":
+            gone = asyncio.create_task(_disconnect(receive))
+            try:
+                await self._send_pieces(send, gone)
+            finally:
+                gone.cancel()
+                with suppress(asyncio.CancelledError):
+                    await gone
+            if gone.done() and not gone.cancelled():
+                return
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_pieces(self, send: Send, gone: "asyncio.Task[None]") -> None:
+        async with aclosing(self._content.pieces) as pieces:
+            async for piece in pieces:
+                if gone.done():
+                    return
+                async with asyncio.timeout(_PATIENCE):
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+
+
+def attachment(filename: str) -> str:
+    """A `Content-Disposition` for any file name (RFC 6266): a plain one, and one in UTF-8 where needed."""
+    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else "_" for c in filename)
+    if plain == filename:
+        return f'attachment; filename="{plain}"'
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='', errors='replace')}"
+
+
+def _headers(content: Content) -> list[tuple[bytes, bytes]]:
+    span = content.span or Span(0, content.size)
+    headers = {
+        "content-type": "application/octet-stream",
+        "content-length": str(span.end - span.start),
+        "content-disposition": attachment(content.filename),
+        "accept-ranges": "bytes",
+        "etag": content.etag,
+        "x-content-type-options": "nosniff",
+    }
+    if content.span is not None:
+        headers["content-range"] = f"bytes {span.start}-{span.end - 1}/{content.size}"
+    return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+
+
+async def _disconnect(receive: Receive) -> None:
+    """Returns when the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

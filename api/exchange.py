@@ -1,0 +1,135 @@
+"""What surrounds every exchange: ids and times in its headers, limits on its head, and an orderly end.
+
+An answer given before the request's body was read ends the connection the way nginx does (lingering close):
+the rest of the body is read and thrown away for a while, so that the client sees the answer and not a reset.
+"""
+
+import asyncio
+import secrets
+import time
+from typing import Final
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
+
+from api.errors import ApiError
+
+VERSION: Final = b"2020-10-01"
+"""`openai-version`, the only one there has ever been."""
+_HEAD_BYTES: Final = 64 << 10
+_PATH_BYTES: Final = 2048
+"""A longer path names nothing here; without the limit the router's cache would keep whatever is sent."""
+_CLIENT_ID_CHARACTERS: Final = 512
+_UNREAD_BYTES: Final = 64 << 10
+"""A body up to this long is thrown away without ending the connection."""
+_LINGER: Final = 10.0
+_LINGER_SILENCE: Final = 2.0
+
+
+class Exchange:
+    """Wraps the application; calls it only for requests whose head is in order."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, receive, send)
+        refusal = _refusal(scope)
+        if refusal is None:
+            await self._app(scope, exchange.receive, exchange.send)
+        else:
+            await exchange.refuse(refusal)
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        self._started = time.perf_counter()
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._request_id = "req_" + secrets.token_hex(16)
+        self._body_read = not _has_long_body(scope)
+        self._lingers = False
+        scope.setdefault("state", {})["request_id"] = self._request_id
+
+    async def receive(self) -> ReceiveMessage:
+        message = await self._receive()
+        self._body_read = message["type"] != "http.request" or not message["more_body"]
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._lingers = not self._body_read
+            message["headers"] = [*message["headers"], *self._headers()]
+        elif self._lingers and message["type"] == "http.response.body" and not message.get("more_body"):
+            await self._send({"type": "http.response.body", "body": message["body"], "more_body": True})
+            await self._drain()
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
+        await self._send(message)
+
+    async def refuse(self, error: ApiError) -> None:
+        """Answers without the application."""
+        body = error.body()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await self.send({"type": "http.response.start", "status": error.status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def _headers(self) -> list[tuple[bytes, bytes]]:
+        took = round((time.perf_counter() - self._started) * 1000)
+        headers = [
+            (b"x-request-id", self._request_id.encode()),
+            (b"openai-processing-ms", str(took).encode()),
+            (b"openai-version", VERSION),
+        ]
+        project: str = self._scope["state"].get("project_id", "")
+        if project and project.isascii() and project.isprintable():
+            headers.append((b"openai-organization", project.encode()))
+        if self._lingers:
+            headers.append((b"connection", b"close"))
+        return headers
+
+    async def _drain(self) -> None:
+        """Throws the rest of the body away, until it ends, the client falls silent, or for long enough."""
+        try:
+            async with asyncio.timeout(_LINGER):
+                while not self._body_read:
+                    async with asyncio.timeout(_LINGER_SILENCE):
+                        await self.receive()
+        except TimeoutError:
+            self._body_read = True
+
+
+def _has_long_body(scope: HTTPScope) -> bool:
+    """Whether a body comes that is long, or of unknown length. One that waits for `100 Continue` comes only
+    when it is asked for."""
+    long = False
+    for name, value in scope["headers"]:
+        if name == b"expect":
+            return False
+        if name == b"transfer-encoding" or (name == b"content-length" and int(value) > _UNREAD_BYTES):
+            long = True
+    return long
+
+
+def _refusal(scope: HTTPScope) -> ApiError | None:
+    """What is wrong with the head of a request, if anything."""
+    size = len(scope["raw_path"]) + len(scope["query_string"])
+    for name, value in scope["headers"]:
+        size += len(name) + len(value)
+        if name == b"x-client-request-id" and (len(value) > _CLIENT_ID_CHARACTERS or not value.isascii()):
+            return ApiError(
+                400,
+                f"Invalid 'X-Client-Request-Id': expected at most {_CLIENT_ID_CHARACTERS} ASCII characters.",
+                param="X-Client-Request-Id",
+            )
+    if size > _HEAD_BYTES:
+        return ApiError(431, f"The request's headers are larger than {_HEAD_BYTES} bytes.")
+    if len(scope["raw_path"]) > _PATH_BYTES:
+        return ApiError(404, f"Invalid URL ({scope['method']} with a path of {len(scope['raw_path'])} bytes)")
+    return None

@@ -1,0 +1,191 @@
+"""`/v1/files`: upload, list, retrieve, delete, download."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Final
+from uuid import UUID, uuid4
+
+from litestar import delete, get, post, route
+from litestar.types import ASGIApp
+
+from api.body import announced_bytes, pieces_of
+from api.download import Content, Download
+from api.errors import ApiError, no_such_file, storage_full
+from api.ids import fresh_file_id, plausible
+from api.multipart import Form
+from api.paging import files_limit, newest_first
+from api.ranges import Span, Unsatisfiable, asked_span
+from api.request import ApiRequest, origin, services_of
+from api.services import ApiServices
+from api.upload import Upload, Uploading
+from api.wire import Deleted, FileObject, ListObject, file_object, list_object
+from events.catalog import new_event
+from events.errors import NotFound
+from events.file import DeleteFile, File, FileCreated, decide
+from events.journal import Decision
+from events.log import Row
+from events.read_models import Seen
+from storage.store import ObjectMissing
+
+_DOWNLOADABLE: Final = frozenset({"batch", "batch_output", "fine-tune", "fine-tune-results", "evals"})
+
+
+@post("/files", status_code=200)
+async def upload_file(request: ApiRequest) -> FileObject:
+    """`POST /v1/files`"""
+    services = services_of(request)
+    body = pieces_of(request, services.options.max_upload_bytes)
+    form = Form(request.headers.get("content-type", ""), body)
+    await _require_space(services, announced_bytes(request) or 0)
+    upload = await Uploading(services.store, services.options).read(form)
+    file_id, project_id = fresh_file_id(), request.auth.project_id
+    # From here on the bytes stay whatever happens: an append whose answer is lost may have been recorded.
+    await services.journal.record(arrival(upload, file_id, project_id, uuid4(), origin(request)))
+    return file_object(await services.journal.models.get(File, file_id, project_id))
+
+
+@get("/files")
+async def list_files(request: ApiRequest) -> ListObject[FileObject]:
+    """`GET /v1/files`"""
+    query = request.query_params
+    limit, descending = files_limit(query), newest_first(query)
+    purpose: str | None = query.get("purpose") or None
+    after: str | None = query.get("after") or None
+    if after is not None and not plausible(after):
+        raise _no_such_cursor()
+    if purpose is not None and not plausible(purpose):
+        return list_object([], has_more=False)
+    try:
+        page = await services_of(request).journal.models.page(
+            File, request.auth.project_id, after=after, limit=limit, newest_first=descending, label=purpose
+        )
+    except NotFound as error:
+        raise _no_such_cursor() from error
+    return list_object([file_object(seen) for seen in page.objects], has_more=page.has_more)
+
+
+@get("/files/{file_id:str}")
+async def retrieve_file(request: ApiRequest, file_id: str) -> FileObject:
+    """`GET /v1/files/{file_id}`"""
+    return file_object(await _file(request, file_id))
+
+
+@delete("/files/{file_id:str}", status_code=200)
+async def delete_file(request: ApiRequest, file_id: str) -> Deleted:
+    """`DELETE /v1/files/{file_id}`
+
+    Hides the file at once; its bytes are erased when no batch reads them any more.
+    """
+    if not plausible(file_id):
+        raise no_such_file(file_id)
+    event_id, metadata = uuid4(), origin(request)
+    try:
+        await services_of(request).journal.carry_out(
+            File,
+            file_id,
+            lambda seen: deletion(seen, event_id, metadata),
+            project_id=request.auth.project_id,
+        )
+    except NotFound as error:
+        raise no_such_file(file_id) from error
+    return Deleted(file_id)
+
+
+@route("/files/{file_id:str}/content", http_method=["GET", "HEAD"], status_code=200)
+async def download_file(request: ApiRequest, file_id: str) -> ASGIApp:
+    """`GET /v1/files/{file_id}/content`, whole or one range of it"""
+    seen = await _file(request, file_id)
+    file = seen.state.created
+    if file.purpose not in _DOWNLOADABLE:
+        raise ApiError(400, f"Not allowed to download files of purpose: {file.purpose}")
+    etag = f'"{file.sha256}"'
+    if request.method == "HEAD":
+        return Download(Content(_nothing(), file.size, etag, file.filename))
+    try:
+        headers = request.headers
+        span = asked_span(headers.get("range"), headers.get("if-range"), file.size, etag)
+    except Unsatisfiable as error:
+        raise ApiError(
+            416,
+            f"Invalid 'Range': there are no {error}.",
+            param="Range",
+            headers={"content-range": f"bytes */{file.size}"},
+        ) from error
+    pieces = await _opened(request, seen, span or Span(0, file.size))
+    return Download(Content(pieces, file.size, etag, file.filename, span))
+
+
+def arrival(upload: Upload, file_id: str, project_id: str, event_id: UUID, metadata: str) -> Decision:
+    """What an upload records."""
+    created = FileCreated(
+        filename=upload.filename,
+        purpose=upload.purpose,
+        size=upload.stored.size,
+        sha256=upload.stored.sha256.hex(),
+        storage_key=upload.stored.key,
+        expires_after=upload.expires_after,
+    )
+    return Decision(
+        [new_event(file_id, project_id, created, event_id=event_id, metadata=metadata)],
+        rows=[Row("file", file_id, project_id, label=upload.purpose, stored=upload.stored.key)],
+        expect={file_id: 0},
+    )
+
+
+def deletion(seen: Seen[File], event_id: UUID, metadata: str) -> Decision:
+    """What deleting a file records."""
+    return Decision(
+        [
+            new_event(seen.id, seen.project_id, event, event_id=event_id, metadata=metadata)
+            for event in decide(seen.state, DeleteFile())
+        ],
+        rows=[Row("file", seen.id, seen.project_id, hidden=True)],
+    )
+
+
+async def _file(request: ApiRequest, file_id: str) -> Seen[File]:
+    """The file, if the project can see it. Raises `ApiError`."""
+    if not plausible(file_id):
+        raise no_such_file(file_id)
+    try:
+        return await services_of(request).journal.models.get(File, file_id, request.auth.project_id)
+    except NotFound as error:
+        raise no_such_file(file_id) from error
+
+
+async def _require_space(services: ApiServices, coming: int) -> None:
+    free = await services.store.free_space()
+    floor = services.options.free_space_floor
+    if free is not None and free - coming < floor:
+        raise storage_full(
+            f"The server has {free} bytes of free storage and keeps {floor} of them free, so it takes no "
+            f"upload of {coming} bytes. Delete files, or ask its operator for room."
+        )
+
+
+async def _opened(request: ApiRequest, seen: Seen[File], span: Span) -> AsyncGenerator[bytes, None]:
+    """The bytes of a file, the first ones read already: what is missing is known before the answer begins."""
+    pieces = services_of(request).store.get(seen.state.created.storage_key, span.start, span.end)
+    try:
+        first = await anext(pieces, b"")
+    except ObjectMissing:
+        await _file(request, seen.id)  # deleted in between: then it is no such file
+        raise
+    return _joined(first, pieces)
+
+
+async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    try:
+        yield first
+        async for piece in rest:
+            yield piece
+    finally:
+        if isinstance(rest, AsyncGenerator):
+            await rest.aclose()
+
+
+async def _nothing() -> AsyncGenerator[bytes, None]:
+    yield b""
+
+
+def _no_such_cursor() -> ApiError:
+    return ApiError(404, "Resource not found.", param="after")

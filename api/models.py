@@ -1,0 +1,41 @@
+"""`/v1/models`: what the upstream serves."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+from litestar import get
+
+from api.errors import ApiError, unavailable
+from api.model_list import ModelObject, ModelsUnavailable
+from api.request import ApiRequest, services_of
+
+
+class ModelsObject(msgspec.Struct, frozen=True):
+    """All models, without pages."""
+
+    data: Sequence[ModelObject]
+    object: Literal["list"] = "list"
+
+
+@get("/models")
+async def list_models(request: ApiRequest) -> ModelsObject:
+    """`GET /v1/models`"""
+    return ModelsObject(await _models(request))
+
+
+@get("/models/{model:path}")
+async def retrieve_model(request: ApiRequest, model: str) -> ModelObject:
+    """`GET /v1/models/{model}`; an id may hold slashes."""
+    wanted = model.removeprefix("/")
+    for known in await _models(request):
+        if known.id == wanted:
+            return known
+    raise ApiError(404, f"The model '{wanted[:128]}' does not exist", param="model", code="model_not_found")
+
+
+async def _models(request: ApiRequest) -> Sequence[ModelObject]:
+    try:
+        return await services_of(request).models.list()
+    except ModelsUnavailable as error:
+        raise unavailable(str(error)) from error

@@ -1,0 +1,31 @@
+"""A request whose key was checked, and what its handlers ask of it."""
+
+from typing import cast
+
+import msgspec
+from litestar import Request
+from litestar.datastructures import State
+
+from api.services import ApiServices
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """The key of a request, and the project it belongs to."""
+
+    key_id: str
+    project_id: str
+
+
+ApiRequest = Request[None, Identity, State]
+
+
+def services_of(request: ApiRequest) -> ApiServices:
+    """The services that the application was made with."""
+    return cast(ApiServices, request.app.state.services)
+
+
+def origin(request: ApiRequest) -> str:
+    """The metadata of an event that a request causes: whose key, and which request."""
+    return msgspec.json.encode(
+        {"actor": request.auth.key_id, "request": request.scope["state"]["request_id"]}
+    ).decode()

@@ -1,0 +1,129 @@
+"""One upload: the form of `POST /v1/files` read once, its file streamed into the store on the way.
+
+The purpose may come after the file, so what is refused then has been stored already and is removed again.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Final
+
+import msgspec
+
+from api.batch_request import ANCHOR, checked_expiry
+from api.errors import ApiError, invalid_type, invalid_value, missing_parameter, too_large
+from api.first_line import FirstLine
+from api.multipart import Form, Part
+from api.services import ApiOptions
+from events.failpoint import at
+from storage.store import StorageError, Store, Stored
+
+PURPOSES: Final = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
+BATCH: Final = "batch"
+_NAMELESS: Final = "upload"
+_PREFIX: Final = "files"
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """A file in the store that no event names yet. `expires_after` is in seconds; None: never."""
+
+    filename: str
+    purpose: str
+    stored: Stored
+    expires_after: int | None
+
+
+class Uploading:
+    """The reading of one form."""
+
+    def __init__(self, store: Store, options: ApiOptions) -> None:
+        self._store = store
+        self._options = options
+        self._fields: dict[str, str] = {}
+        self._first_line = FirstLine()
+        self._filename = _NAMELESS
+        self._stored: Stored | None = None
+
+    async def read(self, form: Form) -> Upload:
+        """The file of a form, stored. Raises `ApiError`, `StorageError` and what the body raises; then
+        nothing is left in the store."""
+        try:
+            async with aclosing(form.parts()) as parts:
+                async for part in parts:
+                    await self._take(part)
+            return self._finished()
+        except BaseException as error:
+            await self._discard(error)
+            raise
+
+    async def _take(self, part: Part) -> None:
+        if part.name != "file":
+            self._fields[part.name] = await part.text()
+            return
+        if self._stored is not None:
+            raise ApiError(400, "Invalid 'file': expected one file, but got several.", param="file")
+        if "purpose" in self._fields:
+            _purpose(self._fields)
+        self._filename = part.filename or _NAMELESS
+        await at("put.before")
+        self._stored = await self._store.put(self._watched(part), prefix=_PREFIX)
+        await at("put.after")
+
+    async def _watched(self, part: Part) -> AsyncIterator[bytes]:
+        """The content of the file, refused as soon as it is too large for what is known of its purpose."""
+        purpose = self._fields.get("purpose")
+        size = 0
+        async for piece in part.content():
+            size += len(piece)
+            self._check_size(purpose, size)
+            self._first_line.see(piece)
+            yield piece
+
+    def _check_size(self, purpose: str | None, size: int) -> None:
+        if purpose == BATCH and size > self._options.max_batch_file_bytes:
+            raise ApiError(400, "File is too large.")
+        if purpose not in (None, BATCH) and size > self._options.max_file_bytes:
+            raise too_large(self._options.max_file_bytes, size)
+
+    def _finished(self) -> Upload:
+        if self._stored is None:
+            raise missing_parameter("file")
+        purpose = _purpose(self._fields)
+        self._check_size(purpose, self._stored.size)
+        if purpose == BATCH and not self._first_line.is_jsonl():
+            raise ApiError(400, "Invalid file format for Batch API. Must be .jsonl")
+        expires_after = _expires_after(self._fields)
+        if expires_after is None and purpose == BATCH:
+            expires_after = self._options.default_batch_expiry
+        return Upload(self._filename, purpose, self._stored, expires_after)
+
+    async def _discard(self, reason: BaseException) -> None:
+        if self._stored is None:
+            return
+        try:
+            await self._store.delete(self._stored.key)
+        except StorageError as error:
+            reason.add_note(f"what was uploaded is left to the sweep: {error}")
+
+
+def _purpose(fields: Mapping[str, str]) -> str:
+    if "purpose" not in fields:
+        raise missing_parameter("purpose")
+    if fields["purpose"] not in PURPOSES:
+        raise invalid_value("purpose", fields["purpose"], PURPOSES)
+    return fields["purpose"]
+
+
+def _expires_after(fields: Mapping[str, str]) -> int | None:
+    anchor, seconds = fields.get("expires_after[anchor]"), fields.get("expires_after[seconds]")
+    if anchor is None and seconds is None:
+        return None
+    if anchor is None:
+        raise missing_parameter("expires_after.anchor")
+    if seconds is None:
+        raise missing_parameter("expires_after.seconds")
+    if anchor != ANCHOR:
+        raise invalid_value("expires_after.anchor", anchor, (ANCHOR,))
+    digits = seconds.strip().removesuffix(".0")
+    if not (digits.isascii() and digits.removeprefix("-").isdecimal() and len(digits) <= 18):
+        raise invalid_type("expires_after.seconds", "an integer", seconds)
+    return checked_expiry(int(digits), "expires_after.seconds")
