@@ -1,4 +1,4 @@
-"""`batchmill keys`: the keys of projects. These commands open the database themselves; they need no server."""
+"""`batchmill keys`: the keys of projects. These commands open the database; they need no server."""
 
 import asyncio
 import os
@@ -78,7 +78,7 @@ def list_(*, config: Config = None, json: Json = False) -> None:
     $ batchmill keys list --json | jq '.[].project'
     """
     from cli.client import json_text
-    from cli.tables import moment, print_table
+    from cli.tables import local_time, print_table
 
     async def read() -> list[ListedKey]:
         async with _journal(config) as journal:
@@ -96,8 +96,8 @@ def list_(*, config: Config = None, json: Json = False) -> None:
                 k.project,
                 k.name or "",
                 k.hint,
-                moment(k.created_at),
-                moment(k.revoked_at) if k.revoked_at else "",
+                local_time(k.created_at),
+                local_time(k.revoked_at),
             )
             for k in keys
         ],

@@ -27,6 +27,7 @@ class HttpServer(uvicorn.Server):
             )
         )
         self._listener = listener
+        self._accepting = asyncio.Event()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -37,10 +38,14 @@ class HttpServer(uvicorn.Server):
         """Serves until `stop`."""
         await self.serve(sockets=[self._listener])
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts to take requests."""
+        await super().startup(sockets)
+        self._accepting.set()
+
     async def accepting(self) -> None:
         """Returns when requests are taken."""
-        while not self.started:
-            await asyncio.sleep(0.01)
+        await self._accepting.wait()
 
     def stop(self) -> None:
         """Takes no more requests; those under way end first."""
@@ -63,7 +68,7 @@ def listen(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         raise SettingsError(
-            f"cannot listen at {host}:{port} ({error.strerror}): give another --host or --port, 0 for any free port"
+            f"cannot listen at {host}:{port} ({error.strerror}): give another address, or --port 0"
         ) from None
     listener.setblocking(False)
     return listener

@@ -85,4 +85,4 @@ class Chunk:
         """The id of its next flush, from the claim's token and a number, so that a repeated one is known."""
         self._flushes += 1
         seed = self.claim.token.bytes + self._flushes.to_bytes(8, "big")
-        return UUID(bytes=hashlib.sha256(seed).digest()[:16], version=8)
+        return UUID(bytes=hashlib.sha256(seed).digest()[:16])

@@ -65,7 +65,7 @@ class Dispatcher:
         self._options = options
         self._clock = clock
         self._offered: dict[int, float] = {}
-        self._looked: dict[str, float] = {}
+        self._looked: dict[tuple[str, str], float] = {}
         self._space: tuple[float, int | None] = (float("-inf"), None)
         self._woken = asyncio.Event()
 
@@ -90,6 +90,8 @@ class Dispatcher:
     async def look_at_everything(self, leadership: Leadership) -> None:
         """One pass."""
         batches = await self._board.open_batches()
+        wants = {(b.batch_id, b.phase) for b in batches}
+        self._looked = {want: at for want, at in self._looked.items() if want in wants}
         for batch in batches:
             if batch.phase == "running" and batch.expires_in <= 0:
                 await self._expire(batch, leadership)
@@ -118,14 +120,14 @@ class Dispatcher:
 
     async def _have_looked_at(self, batch: OpenBatch) -> None:
         now = self._clock()
-        if now - self._looked.get(batch.batch_id, float("-inf")) >= LOOK_AGAIN:
-            self._looked[batch.batch_id] = now
+        wants = (batch.batch_id, batch.phase)
+        if now - self._looked.get(wants, float("-inf")) >= LOOK_AGAIN:
+            self._looked[wants] = now
             await self._journal.bus.announce([Notice(batch.batch_id, LOOK, 0)])
 
     async def _hand_out(self, batches: Sequence[OpenBatch], leadership: Leadership) -> dict[str, str]:
         """Cuts and offers chunks; answers why batches get none."""
         running = {b.batch_id: b for b in batches if b.phase == "running"}
-        self._looked = {id: at for id, at in self._looked.items() if any(b.batch_id == id for b in batches)}
         free = [work for work in await self._board.free_claims(FREE_CLAIMS) if work.batch_id in running]
         workers = len(await self._board.workers())
         floor = await self._below_floor()
