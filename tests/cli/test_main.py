@@ -11,6 +11,7 @@ import pytest
 from cli.data_folder import DataFolderInUse
 from cli.exit_codes import ExitCode, ServerUnreachable, exit_code_of
 from cli.main import COMMANDS, run
+from cli.settings import describe
 from events.errors import BatchmillError, CannotCancel, DatabaseUnavailable, NotFound, SettingsError
 from storage.store import StorageError, StorageUnavailable
 
@@ -35,6 +36,13 @@ def test_help_lists_every_command_without_importing_any(capsys: pytest.CaptureFi
 def test_help_of_a_command_has_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command, "--help"]) == ExitCode.OK
     assert f"$ batchmill {' '.join(command)}" in capsys.readouterr().out
+
+
+def test_serve_has_the_flag_of_every_setting_that_names_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["serve", "--help"]) == ExitCode.OK
+    shown = capsys.readouterr().out
+    flags = {setting.flag for setting in describe() if setting.flag and setting.name != "url"}
+    assert {flag for flag in flags if f"{flag} " in shown} == flags
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
