@@ -1,8 +1,8 @@
 """Connections to Postgres: pools with a bound on every wait, and database errors as ours."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 else:  # asyncpg's classes take type arguments in its stubs only
     Connection = PoolConnectionProxy
     Pool = asyncpg.Pool
+CONNECT_SECONDS: Final = 10.0
 LOST: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
@@ -61,7 +62,7 @@ class Database:
                 min_size=1,
                 max_size=size,
                 command_timeout=statement_timeout,
-                timeout=10.0,
+                timeout=CONNECT_SECONDS,
                 statement_cache_size=statement_cache,
                 reset=_keep,
             )
@@ -70,12 +71,10 @@ class Database:
         try:
             reads = await pool(max(1, connections - writing))
             return cls(reads, await pool(writing), patience)
-        except (*LOST, asyncpg.PostgresError, TimeoutError) as error:
+        except (*LOST, asyncpg.PostgresError) as error:
             if reads is not None:
                 reads.terminate()
-            raise DatabaseUnavailable(
-                f"cannot connect to the database: {error or type(error).__name__}"
-            ) from error
+            raise _cannot_connect(error) from error
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:
@@ -98,21 +97,17 @@ class Database:
                 f"no database connection was free for {self._patience:g} s: the database is overloaded"
             ) from error
         except (*LOST, asyncpg.PostgresError) as error:
-            raise DatabaseUnavailable(f"cannot connect to the database: {error}") from error
-        try:
-            yield connection
-        except LOST as error:
-            await pool.expire_connections()
-            raise DatabaseUnavailable(f"the database cannot be used: {error}") from error
-        except TimeoutError as error:
-            raise LogBusy("the database did not answer in time; the call is safe to repeat") from error
-        except asyncpg.PostgresError as error:
-            ours = _ours(error)
-            if ours is None:
+            raise _cannot_connect(error) from error
+        with errors_as_ours():
+            try:
+                yield connection
+            except TimeoutError:
                 raise
-            raise ours from error
-        finally:
-            await asyncio.shield(pool.release(connection, timeout=self._patience))
+            except LOST:
+                await pool.expire_connections()
+                raise
+            finally:
+                await asyncio.shield(pool.release(connection, timeout=self._patience))
 
     async def close(self) -> None:
         """Closes both pools; what is still running after `patience` is cut."""
@@ -124,19 +119,44 @@ class Database:
                 pool.terminate()
 
 
+async def single_connection(url: str) -> "asyncpg.Connection[asyncpg.Record]":
+    """A connection outside the pools, for what needs a long transaction or the owner's login. Raises
+    `DatabaseUnavailable`."""
+    try:
+        return await asyncpg.connect(url, timeout=CONNECT_SECONDS)
+    except (*LOST, asyncpg.PostgresError) as error:
+        raise _cannot_connect(error) from error
+
+
+@contextmanager
+def errors_as_ours() -> Iterator[None]:
+    """Raises what the database may say in the course of things as one of ours; a defect (a wrong statement,
+    a deadlock) stays what it is."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise LogBusy("the database did not answer in time; the call is safe to repeat") from error
+    except LOST as error:
+        raise DatabaseUnavailable(f"the database cannot be used: {error}") from error
+    except asyncpg.PostgresError as error:
+        match error.sqlstate:
+            case "BM002":
+                raise LeadershipLost(str(error)) from error
+            case "BM003":
+                raise EventMismatch(str(error)) from error
+            case "BM004":
+                raise BatchmillError(str(error)) from error
+            case "55P03" | "57014":
+                raise LogBusy(
+                    f"the database did not answer in time ({error}); the call is safe to repeat"
+                ) from error
+            case _:
+                raise
+
+
 async def _keep(connection: object) -> None:
     """Nothing is ever SET on a connection, so a release resets nothing: twice the query rate."""
 
 
-def _ours(error: asyncpg.PostgresError) -> BatchmillError | None:
-    match error.sqlstate:
-        case "BM002":
-            return LeadershipLost(str(error))
-        case "BM003":
-            return EventMismatch(str(error))
-        case "BM004":
-            return BatchmillError(str(error))
-        case "55P03" | "57014":
-            return LogBusy(f"the database did not answer in time ({error}); the call is safe to repeat")
-        case _:
-            return None
+def _cannot_connect(error: Exception) -> DatabaseUnavailable:
+    return DatabaseUnavailable(f"cannot connect to the database: {error or type(error).__name__}")

@@ -15,7 +15,7 @@ from typing import Final
 import asyncpg
 import msgspec
 
-from events.database import LOST
+from events.database import LOST, single_connection
 from events.errors import DatabaseUnavailable, SchemaRefused
 
 ROLE: Final = "batchmill_app"
@@ -72,10 +72,10 @@ async def migrate(owner_url: str, app_login: str, *, program: str | None = None)
     Raises `SchemaRefused` for a schema that needs a newer program or that was changed by hand,
     `DatabaseUnavailable` where the database cannot be reached.
     """
-    connection = await _connect(owner_url)
+    connection = await single_connection(owner_url)
     try:
         await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
-        await connection.execute("SELECT pg_advisory_lock($1::bigint)".replace("$1", str(_LOCK)))
+        await connection.execute(f"SELECT pg_advisory_lock({_LOCK})")
         await connection.execute(_TABLE)
         await _refuse_what_does_not_fit(connection, program or program_version())
         await _make_role(connection, app_login)
@@ -88,7 +88,7 @@ async def migrate(owner_url: str, app_login: str, *, program: str | None = None)
 
 async def require_schema(url: str, *, program: str | None = None) -> None:
     """Raises `SchemaRefused` unless the database has this program's schema, or a newer one it can use."""
-    connection = await _connect(url)
+    connection = await single_connection(url)
     try:
         await _refuse_what_does_not_fit(connection, program or program_version())
         known = {m.number for m in migrations()}
@@ -101,15 +101,6 @@ async def require_schema(url: str, *, program: str | None = None) -> None:
         raise SchemaRefused("the database has no schema yet: run `batchmill migrate`") from error
     finally:
         await connection.close(timeout=10)
-
-
-async def _connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
-    try:
-        return await asyncpg.connect(url, timeout=10)
-    except (*LOST, asyncpg.PostgresError, TimeoutError) as error:
-        raise DatabaseUnavailable(
-            f"cannot connect to the database: {error or type(error).__name__}"
-        ) from error
 
 
 async def _refuse_what_does_not_fit(connection: "asyncpg.Connection[asyncpg.Record]", program: str) -> None:

@@ -6,7 +6,7 @@ stream by stream, the per-line facts of an open batch flush by flush.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -15,7 +15,7 @@ import msgspec
 
 from events.batch import Batch
 from events.catalog import State, fold, kind_of
-from events.database import ours, single_connection
+from events.database import errors_as_ours, single_connection
 from events.errors import UnknownEvent
 from events.event import RecordedEvent
 from events.file import File
@@ -31,6 +31,7 @@ PROJECTOR: Final = "projector"
 CHUNK: Final = 256
 """Most lines of a restored chunk."""
 _ROWS: Final = 500
+_COUNTED: Final[Mapping[type[State], str]] = {Batch: "batches", File: "files", Key: "keys"}
 _SQL: Final = load_statements("events", "sql/rebuild.sql")
 
 
@@ -80,16 +81,9 @@ async def rebuild(url: str) -> Rebuilt:
     """
     connection = await single_connection(url)
     try:
-        async with connection.transaction():
-            await connection.execute(_SQL["limits"])
-            await connection.execute(_SQL["pause"])
-            await connection.execute(_SQL["pause_log"])
-            await connection.execute(_SQL["forget"], PROJECTOR)
-            rebuilt = await _Rebuilding(connection).run()
-            await connection.execute(_SQL["add_checkpoint"], PROJECTOR)
-            return rebuilt
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise ours(error) or error from error
+        with errors_as_ours():
+            async with connection.transaction():
+                return await _Rebuilding(connection).run()
     finally:
         await asyncio.shield(connection.close(timeout=10))
 
@@ -103,6 +97,9 @@ class _Rebuilding:
         self._count = dict.fromkeys(Rebuilt.__struct_fields__, 0)
 
     async def run(self) -> Rebuilt:
+        for statement in ("limits", "pause", "pause_log"):
+            await self._connection.execute(_SQL[statement])
+        await self._connection.execute(_SQL["forget"], PROJECTOR)
         stream: _Stream | None = None
         async for record in self._connection.cursor(_SQL["streams"], prefetch=_ROWS):
             event = recorded_event(record)
@@ -113,6 +110,7 @@ class _Rebuilding:
             stream.add(event)
         await self._put(stream)
         await self._write_rows()
+        await self._connection.execute(_SQL["add_checkpoint"], PROJECTOR)
         return Rebuilt(**self._count)
 
     async def _put(self, stream: _Stream | None) -> None:
@@ -123,7 +121,7 @@ class _Rebuilding:
             self._count["unknown"] += 1
             return
         self._count["parked"] += stream.parked is not None
-        self._count[f"{KINDS[kind]}es" if kind is Batch else f"{KINDS[kind]}s"] += 1
+        self._count[_COUNTED[kind]] += 1
         self._rows.append(_model_row(KINDS[kind], stream))
         if len(self._rows) >= _ROWS:
             await self._write_rows()
