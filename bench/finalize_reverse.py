@@ -40,7 +40,7 @@ async def ended_batch(world: World, answers: int, size: int) -> tuple[int, float
     batch = await world.batch([request_line(n) for n in range(answers)])
     for line in reversed(range(answers)):
         await batch.record_lines([line], size=size)
-    finalizer = Finalizer(world.journal, world.board, world.store, world.options)
+    finalizer = Finalizer(world.journal, world.store, world.options)
     forget_peak()
     before, began = memory("VmRSS"), time.perf_counter()
     await finalizer.finalize(batch.id)

@@ -75,7 +75,7 @@ class Engine:
             board,
             journal.bus,
             Planner(journal, store, self._known_models, options),
-            Finalizer(journal, board, store, options),
+            Finalizer(journal, store, options),
         )
         eraser = Eraser(journal.log, journal.models, board, store)
         self._followers = [

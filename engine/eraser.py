@@ -5,8 +5,11 @@ The result lines in the log live as long as the output file (the error file wher
 erasing them leaves their digests. Everything here is harmless when repeated.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
+
+import structlog
 
 from events.batch import Batch, BatchCancelled, BatchCompleted, BatchExpired, BatchFailed
 from events.event import RecordedEvent
@@ -15,12 +18,17 @@ from events.file import File, FileDeleted, FileExpired
 from events.log import Log
 from events.read_models import ModelWrite, ReadModels, Seen
 from events.work import WorkBoard
-from storage.store import Store
+from storage.store import StorageUnavailable, Store
 
+_logger = structlog.get_logger()
 GONE: Final = frozenset({FileDeleted.__name__, FileExpired.__name__})
 ENDED: Final = frozenset(
     kind.__name__ for kind in (BatchCompleted, BatchCancelled, BatchExpired, BatchFailed)
 )
+
+FIRST_PAUSE: Final = 0.5
+LONGEST_PAUSE: Final = 60.0
+"""Seconds before storage that is away is asked again, doubling."""
 
 
 class Eraser:
@@ -35,7 +43,8 @@ class Eraser:
     async def handle(self, events: Sequence[RecordedEvent]) -> Sequence[ModelWrite]:
         """Erases what these events leave without a reader; writes no read models.
 
-        Raises as `Store.delete` and `Log.erase`: the same events are then handled again.
+        Waits for storage that is away, as long as it takes: nothing else is behind it in this follower.
+        Raises as `Log.erase`: the same events are then handled again.
         """
         for event in events:
             if event.type in GONE:
@@ -67,5 +76,13 @@ class Eraser:
         if await self._board.holds_input(file.id):
             return
         await at("delete.before")
-        await self._store.delete(file.state.created.storage_key)
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                await self._store.delete(file.state.created.storage_key)
+                break
+            except StorageUnavailable as error:
+                _logger.warning("deletion put off", file=file.id, seconds=pause, reason=str(error))
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
         await at("delete.after")

@@ -28,12 +28,10 @@ from events.errors import BatchmillError
 from events.event import NewEvent
 from events.file import FileCreated
 from events.journal import Decision, Journal
-from events.line_index import BadIndex
 from events.log import Board, Row
 from events.read_models import Seen
 from events.validator import LineError, LineRules, validate_line
-from events.work import WorkBoard
-from storage.store import StorageError, StorageFull, Store, Stored
+from storage.store import StorageError, Store, Stored
 
 _logger = structlog.get_logger()
 PURPOSE: Final = "batch_output"
@@ -51,23 +49,20 @@ _ID_LENGTH: Final = 22
 
 
 class ResultsNotWritten(BatchmillError):
-    """Storage would not take the result files; nothing is lost, and finalizing again is all it takes."""
+    """Storage would not take the result files: finalizing again, once it does, is all it takes."""
 
     def __init__(self, batch_id: str, error: StorageError) -> None:
-        remedy = "make room there" if isinstance(error, StorageFull) else "bring it back"
         super().__init__(
-            f"the result files of batch {batch_id} cannot be written: {error}; {remedy}: every outcome is in "
-            "the log, and the files are tried again"
+            f"the result files of batch {batch_id} cannot be written ({error}); nothing is lost: they are "
+            "made from the log as soon as storage takes them"
         )
-        self.reason = f"result files cannot be written: {error}"
 
 
 class Finalizer:
     """Finalizes batches, one call each; of `options` it uses `result_files_expire`."""
 
-    def __init__(self, journal: Journal, board: WorkBoard, store: Store, options: EngineOptions) -> None:
+    def __init__(self, journal: Journal, store: Store, options: EngineOptions) -> None:
         self._journal = journal
-        self._board = board
         self._store = store
         self._options = options
 
@@ -78,27 +73,22 @@ class Finalizer:
         lines in flight of a stopping batch is the caller's to know.
 
         Raises `ResultsNotWritten` where storage is full or away: call again later. Raises `ResultsDamaged`,
-        `InputChanged` or `BadIndex` where the results cannot be told; no wrong file is made. The board says
-        of the batch why it waits. Raises `NotFound`, and as `Log.append`.
+        `InputChanged` or `BadIndex` where the results cannot be told; no wrong file is made. Raises
+        `NotFound`, and as `Log.append`.
         """
         seen = await self._journal.carry_out(Batch, batch_id, _begin)
         if seen.state.ended or seen.state.finalizing is None:
             return seen.state.ended
         try:
             files = await put_result_files(self._store, self._result_lines(seen))
-            if (files.completed, files.failed) != (seen.state.completed, seen.state.failed):
-                await self._forget(batch_id, files)
-                raise ResultsDamaged(
-                    f"batch {batch_id} has {seen.state.completed} completed and {seen.state.failed} failed "
-                    f"lines, but the log holds results of {files.completed} and {files.failed}"
-                )
         except StorageError as error:
-            failure = ResultsNotWritten(batch_id, error)
-            await self._board.explain({batch_id: failure.reason})
-            raise failure from error
-        except (ResultsDamaged, InputChanged, BadIndex) as error:
-            await self._board.explain({batch_id: str(error)})
-            raise
+            raise ResultsNotWritten(batch_id, error) from error
+        if (files.completed, files.failed) != (seen.state.completed, seen.state.failed):
+            await self._forget(batch_id, files)
+            raise ResultsDamaged(
+                f"batch {batch_id} has {seen.state.completed} completed and {seen.state.failed} failed "
+                f"lines, but the log holds results of {files.completed} and {files.failed}"
+            )
         await self._close(seen, files)
         return True
 

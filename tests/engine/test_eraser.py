@@ -9,7 +9,7 @@ from engine.eraser import Eraser
 from engine.finalizer import Finalizer
 from events.failpoint import FailpointRaised, arm
 from events.follower import Follower
-from storage.store import ObjectMissing
+from storage.store import ObjectMissing, StorageUnavailable
 from tests.engine.recorded import RecordedBatch, World, request_line, world_on
 from tests.postgres import Database
 
@@ -60,7 +60,7 @@ async def ended_batch(world: World, statuses: list[int], input_file_id: str | No
 
 async def finalize(batch: RecordedBatch) -> None:
     world = batch.world
-    assert await Finalizer(world.journal, world.board, world.store, world.options).finalize(batch.id)
+    assert await Finalizer(world.journal, world.store, world.options).finalize(batch.id)
 
 
 async def test_a_deleted_file_leaves_storage(world: World) -> None:
@@ -140,3 +140,21 @@ async def test_what_was_interrupted_is_done_when_the_same_events_come_again(worl
 
     assert not await stored(world, output)
     assert await bodies(batch) == 0
+
+
+async def test_storage_that_is_away_is_asked_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    file_id = await world.file(b"x")
+    await world.delete_file(file_id)
+    delete, refused = world.store.delete, iter([StorageUnavailable("away")] * 2)
+
+    async def away_twice(key: str) -> None:
+        if (error := next(refused, None)) is not None:
+            raise error
+        await delete(key)
+
+    monkeypatch.setattr(world.store, "delete", away_twice)
+    monkeypatch.setattr("engine.eraser.FIRST_PAUSE", 0.0)
+
+    await erase(world)
+
+    assert not await stored(world, file_id)
