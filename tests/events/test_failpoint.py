@@ -1,0 +1,62 @@
+"""Failpoints: nothing unless armed, and then exactly there."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from events import failpoint
+from events.errors import BatchmillError
+from events.failpoint import FailpointRaised, arm, at
+
+
+@pytest.fixture(autouse=True)
+def _disarm() -> Iterator[None]:
+    yield
+    arm("")
+
+
+async def test_an_unarmed_point_is_passed() -> None:
+    for name in failpoint.NAMES:
+        await at(name)
+
+
+async def test_an_armed_point_raises_on_its_passage_and_only_then() -> None:
+    arm("flush.after=raise@2,append.before=raise")
+    await at("flush.after")
+    with pytest.raises(FailpointRaised, match=r"flush\.after"):
+        await at("flush.after")
+    await at("flush.after")
+    with pytest.raises(FailpointRaised):
+        await at("append.before")
+
+
+async def test_a_hanging_point_hangs_until_cancelled() -> None:
+    arm("put.after=hang")
+    waiting = asyncio.create_task(at("put.after"))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+@pytest.mark.parametrize("text", ["flush=raise", "flush.after=explode", "flush.after"])
+def test_an_unknown_point_or_action_is_refused(text: str) -> None:
+    with pytest.raises(BatchmillError, match="no failpoint"):
+        arm(text)
+
+
+def test_a_killing_point_takes_the_whole_process_group() -> None:
+    code = "import asyncio; from events.failpoint import at; asyncio.run(at('claim.after')); print('alive')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"BATCHMILL_FAILPOINTS": "claim.after=kill", "PYTHONPATH": "."},
+        start_new_session=True,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, b"")
