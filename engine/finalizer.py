@@ -9,8 +9,6 @@ crash leaves in storage is named by no event and is swept.
 """
 
 import asyncio
-import secrets
-import string
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Final
 
@@ -26,7 +24,7 @@ from events.batch import Batch, CloseBatch, FinalizeBatch, Reason, decide
 from events.catalog import new_event
 from events.errors import BatchmillError
 from events.event import NewEvent
-from events.file import FileCreated
+from events.file import FileCreated, fresh_file_id
 from events.journal import Decision, Journal
 from events.log import Board, Row
 from events.read_models import Seen
@@ -44,8 +42,6 @@ UNRUN: Final[Mapping[Reason, tuple[str, str]]] = {
     ),
 }
 """Code and message of lines without an outcome, by why the batch ended."""
-_ID_CHARACTERS: Final = string.digits + string.ascii_letters
-_ID_LENGTH: Final = 22
 
 
 class ResultsNotWritten(BatchmillError):
@@ -94,8 +90,8 @@ class Finalizer:
 
     async def _close(self, seen: Seen[Batch], files: ResultFiles) -> None:
         """One append for the files and the closing event; of several finalizers the first one's counts."""
-        output_id = _file_id() if files.output else None
-        error_id = _file_id() if files.errors else None
+        output_id = fresh_file_id() if files.output else None
+        error_id = fresh_file_id() if files.errors else None
 
         def close(seen: Seen[Batch]) -> Decision:
             closing = decide(seen.state, CloseBatch(output_id, error_id))
@@ -209,7 +205,3 @@ def _custom_id_json(found: InputLine, endpoint: str) -> bytes:
             f"({line.code}): another version of this program may have validated it"
         )
     return line.custom_id_json
-
-
-def _file_id() -> str:
-    return "file-" + "".join(secrets.choice(_ID_CHARACTERS) for _ in range(_ID_LENGTH))

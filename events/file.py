@@ -4,9 +4,18 @@ FileCreated ──FileDeleted──▶ gone
      └────────FileExpired──▶ gone
 """
 
-from typing import assert_never
+import secrets
+import string
+from typing import Final, assert_never
 
 import msgspec
+
+_BASE62: Final = string.digits + string.ascii_letters
+
+
+def fresh_file_id() -> str:
+    """`file-`, a hyphen, and 22 base62 digits (131 random bits)."""
+    return "file-" + "".join(secrets.choice(_BASE62) for _ in range(22))
 
 
 class FileCreated(msgspec.Struct, frozen=True):
