@@ -243,13 +243,14 @@ BEGIN
     PERFORM require_read_committed();
     FOR i IN 1 .. cardinality(event_ids) LOOP
         recorded := already_recorded(event_ids[i], content_digests[i]);
-        EXIT WHEN recorded IS NULL;
-        positions := positions || recorded;
+        IF recorded IS NOT NULL THEN
+            positions := positions || recorded;
+        END IF;
     END LOOP;
     IF cardinality(positions) = cardinality(event_ids) AND cardinality(event_ids) > 0 THEN
         RETURN positions;
     ELSIF cardinality(positions) > 0 THEN
-        RAISE EXCEPTION 'event id % was recorded before, in another append', event_ids[1]
+        RAISE EXCEPTION 'some of the event ids % were recorded before, in another append', event_ids
             USING ERRCODE = 'BM003';
     END IF;
 
