@@ -10,6 +10,7 @@ from typing import Final
 from uuid import UUID, uuid4
 
 from litestar import get, post
+from litestar.params import FromPath
 
 from api.batch_request import BatchRequest, parse_batch_request
 from api.body import whole_body
@@ -69,7 +70,7 @@ async def list_batches(request: ApiRequest) -> ListObject[BatchObject]:
 
 
 @get("/batches/{batch_id:str}")
-async def retrieve_batch(request: ApiRequest, batch_id: str) -> BatchObject:
+async def retrieve_batch(request: ApiRequest, batch_id: FromPath[str]) -> BatchObject:
     """`GET /v1/batches/{batch_id}`"""
     services = services_of(request)
     if not plausible(batch_id):
@@ -82,7 +83,7 @@ async def retrieve_batch(request: ApiRequest, batch_id: str) -> BatchObject:
 
 
 @post("/batches/{batch_id:str}/cancel", status_code=200)
-async def cancel_batch(request: ApiRequest, batch_id: str) -> BatchObject:
+async def cancel_batch(request: ApiRequest, batch_id: FromPath[str]) -> BatchObject:
     """`POST /v1/batches/{batch_id}/cancel`"""
     services = services_of(request)
     if not plausible(batch_id):

@@ -12,14 +12,29 @@ JSON_BYTES: Final = 1 << 20
 _SILENCE: Final = 60.0
 
 
-async def pieces_of(request: ApiRequest, most: int) -> AsyncIterator[bytes]:
+def pieces_of(request: ApiRequest, most: int) -> AsyncIterator[bytes]:
     """The body as it arrives, at most `most` bytes; one that is announced longer is refused unread.
 
-    Raises `ApiError` (413, or 408 after a minute of silence) and `ClientGone`.
+    Raises `ApiError`: 413, at once or while it is read, and 408 after a minute of silence; and `ClientGone`.
     """
     announced = announced_bytes(request)
     if announced is not None and announced > most:
         raise too_large(most, announced)
+    return _received(request, most)
+
+
+async def whole_body(request: ApiRequest) -> bytes:
+    """A body that fits in memory. Raises as `pieces_of`."""
+    return b"".join([piece async for piece in pieces_of(request, JSON_BYTES)])
+
+
+def announced_bytes(request: ApiRequest) -> int | None:
+    """The length that the request's head says its body has."""
+    length = request.headers.get("content-length")
+    return None if length is None else int(length)
+
+
+async def _received(request: ApiRequest, most: int) -> AsyncIterator[bytes]:
     read = 0
     more = True
     while more:
@@ -36,14 +51,3 @@ async def pieces_of(request: ApiRequest, most: int) -> AsyncIterator[bytes]:
             raise too_large(most, read)
         if message["body"]:
             yield message["body"]
-
-
-async def whole_body(request: ApiRequest) -> bytes:
-    """A body that fits in memory. Raises as `pieces_of`."""
-    return b"".join([piece async for piece in pieces_of(request, JSON_BYTES)])
-
-
-def announced_bytes(request: ApiRequest) -> int | None:
-    """The length that the request's head says its body has."""
-    length = request.headers.get("content-length")
-    return None if length is None else int(length)

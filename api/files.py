@@ -5,6 +5,7 @@ from typing import Final
 from uuid import UUID, uuid4
 
 from litestar import delete, get, post, route
+from litestar.params import FromPath
 from litestar.types import ASGIApp
 
 from api.body import announced_bytes, pieces_of
@@ -64,13 +65,13 @@ async def list_files(request: ApiRequest) -> ListObject[FileObject]:
 
 
 @get("/files/{file_id:str}")
-async def retrieve_file(request: ApiRequest, file_id: str) -> FileObject:
+async def retrieve_file(request: ApiRequest, file_id: FromPath[str]) -> FileObject:
     """`GET /v1/files/{file_id}`"""
     return file_object(await _file(request, file_id))
 
 
 @delete("/files/{file_id:str}", status_code=200)
-async def delete_file(request: ApiRequest, file_id: str) -> Deleted:
+async def delete_file(request: ApiRequest, file_id: FromPath[str]) -> Deleted:
     """`DELETE /v1/files/{file_id}`
 
     Hides the file at once; its bytes are erased when no batch reads them any more.
@@ -91,7 +92,7 @@ async def delete_file(request: ApiRequest, file_id: str) -> Deleted:
 
 
 @route("/files/{file_id:str}/content", http_method=["GET", "HEAD"], status_code=200)
-async def download_file(request: ApiRequest, file_id: str) -> ASGIApp:
+async def download_file(request: ApiRequest, file_id: FromPath[str]) -> ASGIApp:
     """`GET /v1/files/{file_id}/content`, whole or one range of it"""
     seen = await _file(request, file_id)
     file = seen.state.created

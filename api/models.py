@@ -5,6 +5,7 @@ from typing import Literal
 
 import msgspec
 from litestar import get
+from litestar.params import FromPath
 
 from api.errors import ApiError, unavailable
 from api.model_list import ModelObject, ModelsUnavailable
@@ -25,7 +26,7 @@ async def list_models(request: ApiRequest) -> ModelsObject:
 
 
 @get("/models/{model:path}")
-async def retrieve_model(request: ApiRequest, model: str) -> ModelObject:
+async def retrieve_model(request: ApiRequest, model: FromPath[str]) -> ModelObject:
     """`GET /v1/models/{model}`; an id may hold slashes."""
     wanted = model.removeprefix("/")
     for known in await _models(request):

@@ -1,0 +1,181 @@
+"""The API on a real socket, over a real Postgres and a real folder, in a thread of its own.
+
+No engine runs beside it: batches stay in validation unless a test records more of their history.
+"""
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import uvicorn
+
+from api.app import create_app
+from api.http_protocol import EnvelopeProtocol
+from api.model_list import ModelObject, ModelsUnavailable
+from api.services import ApiOptions, ApiServices
+from events.catalog import new_event
+from events.database import Database
+from events.journal import Decision, Journal
+from events.key import describe_secret, fresh_secret
+from events.local_bus import LocalBus
+from events.log import Row
+from events.postgres_log import PostgresLog
+from events.read_models import ReadModels
+from events.work import WorkBoard
+from storage.local_folder import LocalFolder
+from storage.store import Store
+from tests.api.client import Client
+from tests.postgres import PostgresServer
+
+T = TypeVar("T")
+
+MIB = 1 << 20
+OPTIONS = ApiOptions(
+    max_batch_file_bytes=2 * MIB,
+    max_file_bytes=4 * MIB,
+    completion_windows=("24h", "5s"),
+    free_space_floor=MIB,
+)
+
+
+class KnownModels:
+    """A model list that a test can change or take away."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] | None = ["small", "org/large"]
+
+    async def list(self) -> Sequence[ModelObject]:
+        if self.ids is None:
+            raise ModelsUnavailable("The upstream http://gpu:8000/v1 does not answer.")
+        return [ModelObject(id=id) for id in self.ids]
+
+
+class SwitchableStore:
+    """A store in front of the real one, with what a test makes of it: its free space, or no answer at all."""
+
+    def __init__(self, store: Store) -> None:
+        self.real = store
+        self.free: int | None = None
+        self.failure: Exception | None = None
+
+    def __getattr__(self, name: str) -> Any:  # the port's methods, as they are
+        if self.failure is not None:
+            raise self.failure
+        return getattr(self.real, name)
+
+    async def free_space(self) -> int | None:
+        return self.free if self.free is not None else await self.real.free_space()
+
+
+class Project:
+    """A project with a key of its own."""
+
+    def __init__(self, id: str, key_id: str, key: str, port: int) -> None:
+        self.id = id
+        self.key_id = key_id
+        self.key = key
+        self.client = Client(port, key)
+
+
+class Served:
+    """A running API, as its tests see it."""
+
+    def __init__(self, port: int, services: ApiServices, folder: Path) -> None:
+        self.port = port
+        self.journal = services.journal
+        self.board = services.board
+        self.models = services.models
+        self.store = services.store
+        self.folder = folder
+        self.loop = asyncio.get_running_loop()
+
+    def run(self, job: Coroutine[Any, Any, T]) -> T:
+        """Runs a coroutine where the server runs, and waits for it."""
+        return asyncio.run_coroutine_threadsafe(job, self.loop).result(30)
+
+    def project(self, id: str | None = None) -> Project:
+        """A project, new unless it is named, with a new key."""
+        project_id, key_id, secret = id or f"project-{uuid4().hex}", f"key_{uuid4().hex}", fresh_secret()
+        described = describe_secret(secret)
+        self.run(
+            self.journal.record(
+                Decision(
+                    [new_event(key_id, project_id, described)],
+                    rows=[Row("key", key_id, project_id, label=described.sha256)],
+                    expect={key_id: 0},
+                )
+            )
+        )
+        return Project(project_id, key_id, secret, self.port)
+
+    def stored(self) -> set[Path]:
+        """Every file in the store's folder, drafts too."""
+        return {path for path in self.folder.rglob("*") if path.is_file()}
+
+
+@asynccontextmanager
+async def listening(database_url: str, folder: Path, options: ApiOptions) -> AsyncIterator[Served]:
+    """The API on a free port of this process, served by the running loop."""
+    database = await Database.open(database_url)
+    store = SwitchableStore(LocalFolder(folder))
+    services = ApiServices(
+        Journal(PostgresLog(database), ReadModels(database), LocalBus()),
+        WorkBoard(database),
+        store,
+        KnownModels(),
+        options,
+    )
+    config = uvicorn.Config(
+        create_app(services),
+        http=EnvelopeProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+    )
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as port:
+        task = asyncio.create_task(server.serve(sockets=[port]))
+        try:
+            yield Served(port.getsockname()[1], services, folder)
+        finally:
+            server.should_exit = True
+            await task
+            await store.real.close()
+            await database.close()
+
+
+@contextmanager
+def serving(postgres: PostgresServer, template: str, folder: Path) -> Iterator[Served]:
+    """The API over a fresh database, served by a thread."""
+    started: Future[tuple[Served, asyncio.Event]] = Future()
+
+    async def serve() -> None:
+        try:
+            async with (
+                postgres.new_database(template) as fresh,
+                listening(fresh.app_url, folder, OPTIONS) as served,
+            ):
+                stop = asyncio.Event()
+                started.set_result((served, stop))
+                await stop.wait()
+        except BaseException as error:
+            if started.done():
+                raise
+            started.set_exception(error)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="api")
+    thread.start()
+    try:
+        served, stop = started.result(30)
+        yield served
+        served.loop.call_soon_threadsafe(stop.set)
+    finally:
+        thread.join(30)

@@ -1,0 +1,33 @@
+"""Health checks: no key, and a server that cannot write is not ready."""
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+
+from tests.api.client import Client
+from tests.api.serving import OPTIONS, Served, listening
+from tests.postgres import Database
+
+
+def test_no_key_is_needed(served: Served) -> None:
+    nobody = Client(served.port, None)
+    assert (nobody.get("/livez").status, nobody.get("/livez").json) == (200, {"status": "ok"})
+    assert (nobody.get("/readyz").status, nobody.get("/readyz").json) == (200, {"status": "ok"})
+
+
+async def test_a_database_that_turned_read_only_is_not_ready(database: Database, tmp_path: Path) -> None:
+    connection = await asyncpg.connect(database.superuser_url)
+    try:
+        setting = f"ALTER DATABASE {database.name} SET default_transaction_read_only"
+        await connection.execute(f"{setting} = on")
+    finally:
+        await connection.close()
+    async with listening(database.app_url, tmp_path, OPTIONS) as served:
+        nobody = Client(served.port, None)
+        live = await asyncio.to_thread(nobody.get, "/livez")
+        ready = await asyncio.to_thread(nobody.get, "/readyz")
+    assert live.status == 200
+    assert ready.status == 503
+    assert ready.error["type"] == "server_error"
+    assert ready.headers["retry-after"] == "1"
