@@ -18,6 +18,7 @@ A request says in its text who it is and what shall happen: `"line-17"`, `"line-
 import argparse
 import asyncio
 import gzip
+import hashlib
 import os
 import re
 import signal
@@ -52,17 +53,20 @@ class Entry(msgspec.Struct):
     number: int
     at: float
     what: str
+    body: str = ""
 
 
 class Visit(msgspec.Struct):
     """One try of a line as the upstream saw it. Times are the machine's monotonic clock, the same for every
-    process; `outcome` is a status, "dropped", or "gone" (the client went away); None: still under way."""
+    process; `outcome` is a status, "html", "dropped", or "gone" (the client went away); None: still under way.
+    `body` is the hex SHA-256 of the request's body."""
 
     line: str
     number: int
     began: float
     ended: float | None = None
     outcome: str | None = None
+    body: str = ""
 
 
 def visits(ledger: Path) -> list[Visit]:
@@ -72,7 +76,7 @@ def visits(ledger: Path) -> list[Visit]:
     for text in whole[: whole.rfind(b"\n") + 1].splitlines():
         entry = msgspec.json.decode(text, type=Entry)
         if entry.what == "began":
-            found[entry.line, entry.number] = Visit(entry.line, entry.number, entry.at)
+            found[entry.line, entry.number] = Visit(entry.line, entry.number, entry.at, body=entry.body)
         else:
             visit = found[entry.line, entry.number]
             visit.ended, visit.outcome = entry.at, entry.what
@@ -127,12 +131,12 @@ class LedgerUpstream:
         directive = (marker[2] or b"").decode() if marker else ""
         self._tries[line] += 1
         number = self._tries[line]
-        self._write(line, number, "began")
+        self._write(line, number, "began", hashlib.sha256(body).hexdigest())
         self.under_way += 1
         outcome = "gone"
         try:
             response = await self._act(request, line, directive, number)
-            outcome = "dropped" if response is None else str(response.status)
+            outcome = _named(response)
             return web.Response() if response is None else response
         finally:
             self.under_way -= 1
@@ -178,8 +182,8 @@ class LedgerUpstream:
                 pass
         return _json(_success(line, name, argument), 200)
 
-    def _write(self, line: str, number: int, what: str) -> None:
-        entry = Entry(line, number, time.monotonic(), what)
+    def _write(self, line: str, number: int, what: str, body: str = "") -> None:
+        entry = Entry(line, number, time.monotonic(), what, body)
         os.write(self._ledger, msgspec.json.encode(entry) + b"\n")
         self._move()
 
@@ -190,6 +194,12 @@ class LedgerUpstream:
     def close(self) -> None:
         """Closes the ledger."""
         os.close(self._ledger)
+
+
+def _named(response: web.StreamResponse | None) -> str:
+    if response is None:
+        return "dropped"
+    return "html" if response.content_type == "text/html" else str(response.status)
 
 
 def _close(request: web.BaseRequest) -> None:

@@ -1,0 +1,196 @@
+"""Did a batch keep its promises? A pure reading of everything that was seen of it.
+
+Nothing here asks a server: a test gathers a `Story`, and `broken_promises` names what is wrong with it.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Final
+
+from tests.upstream import Visit
+
+ORDER: Final = ("validating", "in_progress", "finalizing", "cancelling", "ended")
+UNRUN: Final = frozenset({"batch_cancelled", "batch_expired"})
+"""Error codes of lines that were not run: they are in no count."""
+TRIED_AGAIN: Final = frozenset({"408", "409", "425", "429", "500", "502", "503", "504", "dropped", "html"})
+"""Ends of a try after which another one is right."""
+_RESULT: Final = re.compile(
+    rb'\{"id":"(?P<id>batch_req_[0-9a-f]{32})","custom_id":"(?P<line>[^"]*)","response":'
+    rb'(?:null|\{"status_code":(?P<status>\d{3}),"request_id":"[^"]*","body":(?P<body>[^\n]*)\}),"error":'
+    rb'(?:null|\{"code":"(?P<code>[a-z_]+)","message":"[^\n]*"\})\}'
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of a result file."""
+
+    line: str
+    status: int | None
+    code: str | None
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Kill:
+    """A moment, on the machine's monotonic clock, at which whoever ran lines was dead or frozen."""
+
+    at: float
+
+
+@dataclass(frozen=True)
+class Story:
+    """What was seen of a batch that has ended.
+
+    `lines` are the custom_ids in input order; `polls` every answer of the API, the last one final;
+    `recorded` says when each line's outcome was recorded, on the clock of the visits.
+    """
+
+    lines: Sequence[str]
+    polls: Sequence[Mapping[str, Any]]
+    output: bytes
+    errors: bytes
+    visits: Sequence[Visit] = ()
+    recorded: Mapping[str, float] = field(default_factory=dict)
+    kills: Sequence[Kill] = ()
+
+
+def broken_promises(story: Story) -> list[str]:
+    """Each breach in a sentence; an empty list is what a test wants to see."""
+    return [
+        *_not_exactly_once(story),
+        *_out_of_order(story),
+        *_in_the_wrong_file(story),
+        *_miscounted(story),
+        *_stepped_back(story),
+        *_run_after_recorded(story),
+        *_run_again_without_cause(story),
+        *_never_run(story),
+    ]
+
+
+def results_of(content: bytes) -> list[Result]:
+    """The lines of a result file. Raises `ValueError` for one that is none."""
+    results = []
+    for number, text in enumerate(content.split(b"\n")[:-1], 1):
+        found = _RESULT.fullmatch(text)
+        if found is None or (found["status"] is None) == (found["code"] is None):
+            raise ValueError(f"line {number} of a result file is not one: {text[:200]!r}")
+        status = None if found["status"] is None else int(found["status"])
+        code = None if found["code"] is None else found["code"].decode()
+        results.append(Result(found["line"].decode(), status, code, found["body"] or b""))
+    if not content.endswith(b"\n") and content:
+        raise ValueError("the last line of a result file has no end")
+    return results
+
+
+def repeats(story: Story) -> int:
+    """How many tries were made of lines that had been under way when their worker died."""
+    return sum(
+        not _deserved(before) and _killed_between(story, before, after) for before, after in _retried(story)
+    )
+
+
+def in_flight(story: Story, kill: Kill) -> int:
+    """Lines begun and not recorded at a kill: what may run again for it."""
+    begun = {visit.line for visit in story.visits if visit.began <= kill.at}
+    return sum(story.recorded.get(line, float("inf")) > kill.at for line in begun)
+
+
+def _results(story: Story) -> list[Result]:
+    return results_of(story.output) + results_of(story.errors)
+
+
+def _not_exactly_once(story: Story) -> Iterator[str]:
+    found: dict[str, int] = defaultdict(int)
+    for result in _results(story):
+        found[result.line] += 1
+    for line in story.lines:
+        if found[line] != 1:
+            yield f"{line} has {found[line]} outcomes"
+    for line in found.keys() - set(story.lines):
+        yield f"{line} has an outcome and was never asked for"
+
+
+def _out_of_order(story: Story) -> Iterator[str]:
+    place = {line: n for n, line in enumerate(story.lines)}
+    for name, content in (("output", story.output), ("error", story.errors)):
+        for before, after in pairwise(results_of(content)):
+            if place.get(before.line, 0) > place.get(after.line, 0):
+                yield f"{after.line} comes after {before.line} in the {name} file"
+
+
+def _in_the_wrong_file(story: Story) -> Iterator[str]:
+    for name, content in (("output", story.output), ("error", story.errors)):
+        for result in results_of(content):
+            success = result.status is not None and 200 <= result.status < 300
+            if success != (name == "output"):
+                yield f"{result.line} ended with {result.status or result.code} and is in the {name} file"
+
+
+def _miscounted(story: Story) -> Iterator[str]:
+    counts = story.polls[-1]["request_counts"]
+    succeeded = len(results_of(story.output))
+    failed = sum(result.code not in UNRUN for result in results_of(story.errors))
+    for name, counted, there in (
+        ("total", counts["total"], len(story.lines)),
+        ("completed", counts["completed"], succeeded),
+        ("failed", counts["failed"], failed),
+    ):
+        if counted != there:
+            yield f"{name} is {counted}, but there are {there}"
+
+
+def _stepped_back(story: Story) -> Iterator[str]:
+    for before, after in pairwise(story.polls):
+        for name in ("total", "completed", "failed"):
+            was, became = before["request_counts"][name], after["request_counts"][name]
+            if became < was:
+                yield f"{name} stepped back from {was} to {became}"
+        if _stage(after) < _stage(before):
+            yield f"status stepped back from {before['status']} to {after['status']}"
+
+
+def _stage(poll: Mapping[str, Any]) -> int:
+    status = poll["status"]
+    return ORDER.index(status) if status in ORDER else ORDER.index("ended")
+
+
+def _run_after_recorded(story: Story) -> Iterator[str]:
+    for visit in story.visits:
+        recorded = story.recorded.get(visit.line)
+        if recorded is not None and visit.began > recorded:
+            late = visit.began - recorded
+            yield f"{visit.line} was sent {late:.3f} s after its outcome was recorded"
+
+
+def _run_again_without_cause(story: Story) -> Iterator[str]:
+    for before, after in _retried(story):
+        if not _deserved(before) and not _killed_between(story, before, after):
+            yield f"{after.line} was sent again after {before.outcome}, and nobody had died"
+
+
+def _never_run(story: Story) -> Iterator[str]:
+    visited = {visit.line for visit in story.visits}
+    for result in _results(story) if story.visits else ():
+        if result.line not in visited and result.code not in UNRUN:
+            yield f"{result.line} has an outcome and was never sent"
+
+
+def _retried(story: Story) -> Iterator[tuple[Visit, Visit]]:
+    by_line: dict[str, list[Visit]] = defaultdict(list)
+    for visit in story.visits:
+        by_line[visit.line].append(visit)
+    for tries in by_line.values():
+        yield from pairwise(sorted(tries, key=lambda visit: visit.began))
+
+
+def _deserved(visit: Visit) -> bool:
+    return visit.outcome in TRIED_AGAIN
+
+
+def _killed_between(story: Story, before: Visit, after: Visit) -> bool:
+    return any(before.began <= kill.at <= after.began for kill in story.kills)

@@ -1,0 +1,21 @@
+"""What the tests of whole processes may ask for."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.upstream import LedgerUpstream, ledger_upstream
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    """Where the upstream writes down what it is asked."""
+    return tmp_path / "ledger"
+
+
+@pytest.fixture
+async def upstream(ledger: Path) -> AsyncIterator[LedgerUpstream]:
+    """An upstream that lives through whatever happens to the mill: it runs in the process of the test."""
+    async with ledger_upstream(ledger) as running:
+        yield running
