@@ -26,6 +26,7 @@ from cli.settings_values import (
     LogLevel,
     Port,
     Secret,
+    Share,
     Size,
     Space,
     StorageUrl,
@@ -87,8 +88,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     read_timeout: Annotated[Duration, "Longest silence of the upstream during one attempt."] = 600.0
     line_timeout: Annotated[Duration, "Longest time one attempt of a line may take."] = 600.0
     attempts: Annotated[Count, "Attempts of a line before its last answer is its outcome."] = 5
+    retry_share: Annotated[Share, "Retries of a route, as a share of its fresh sends."] = 0.2
+    retry_floor: Annotated[Count, "Retries a second a route may make whatever its share."] = 10
     answer_cap: Annotated[Size, "Largest answer of the upstream that is taken."] = 16 * MIB
     answers_in_flight: Annotated[Size, "Answers a worker holds in memory; above it sends wait."] = 128 * MIB
+    probe_interval: Annotated[Duration, "First wait between probes of a paused route; it doubles."] = 5.0
+    probe_interval_max: Annotated[Duration, "Longest wait between probes of a paused route."] = 60.0
 
     # Limits of the API
     max_batch_file_bytes: Annotated[Size, "Largest input file of a batch."] = 200 * MIB
@@ -145,6 +150,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             (self.beat * 2 <= self.lease, "beat must be at most half of lease, or every worker looks dead"),
             (self.connect_timeout <= self.line_timeout, "connect_timeout must not exceed line_timeout"),
             (self.answer_cap <= self.answers_in_flight, "answer_cap must not exceed answers_in_flight"),
+            (
+                self.probe_interval <= self.probe_interval_max,
+                "probe_interval must not exceed probe_interval_max",
+            ),
         ]
         return [sentence for holds, sentence in rules if not holds]
 

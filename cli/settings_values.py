@@ -174,6 +174,13 @@ def _non_empty(text: str) -> str:
     return text
 
 
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 1:
+        raise ValueError("out of bounds")
+    return share
+
+
 _DURATION = Kind(
     name="duration",
     expects="a duration such as 250ms, 30s, 5m or 24h",
@@ -205,6 +212,7 @@ Size = Annotated[int, _SIZE]
 Space = Annotated[int, msgspec.structs.replace(_SIZE, parse=parse_size)]
 Count = Annotated[int, whole_number("count", 1)]
 Port = Annotated[int, whole_number("port", 0, 65535)]
+Share = Annotated[float, Kind(name="share", expects="a number from 0 to 1", parse=_share)]
 Windows = Annotated[tuple[str, ...], _WINDOWS]
 Folder = Annotated[Path, _FOLDER]
 Secret = Annotated[str | None, _SECRET]

@@ -26,7 +26,7 @@ from engine.planner import Planner
 from engine.projector import Projector
 from engine.recorder import Recorder
 from engine.route_watch import RouteWatch
-from engine.routes import Route
+from engine.routes import PausePolicy, Route
 from engine.upstream import Upstream
 from engine.worker import Worker
 from events.batch import Batch
@@ -61,7 +61,8 @@ class Engine:
         self._journal = journal
         self._store = store
         self._options = options
-        self.watches = {route.name: RouteWatch(route.name, upstream) for route, upstream in routes}
+        pauses = PausePolicy(first_wait=options.probe_interval, longest_wait=options.probe_interval_max)
+        self.watches = {route.name: RouteWatch(route.name, upstream, pauses) for route, upstream in routes}
         self._recorder = Recorder(journal, options)
         self._worker = Worker(board, journal.models, journal.bus, self._inputs, self._recorder, options)
         for route, upstream in routes:

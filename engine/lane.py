@@ -61,7 +61,12 @@ class Lane:
         self._alive = alive
         self._clock = clock
         self._policy = RetryPolicy(attempts=options.attempts)
-        self._budget = RetryBudget(clock())
+        self._budget = RetryBudget(
+            clock(),
+            share=options.retry_share,
+            per_second=options.retry_floor,
+            burst=10.0 * options.retry_floor,
+        )
         self._limit = ConcurrencyLimit(options.concurrency)
         self._queue: deque[Job] = deque()
         self._slots: set[_Slot] = set()

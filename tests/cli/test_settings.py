@@ -116,7 +116,7 @@ def test_what_belongs_to_the_tests_or_to_nobody_of_ours_is_left_alone() -> None:
         ({"BATCHMILL_LEASE": "5 parsecs"}, ["BATCHMILL_LEASE is '5 parsecs'", "a duration such as"]),
         ({"BATCHMILL_LEASE": "0s"}, ["BATCHMILL_LEASE is '0s'"]),
         ({"BATCHMILL_ANSWER_CAP": "16s"}, ["BATCHMILL_ANSWER_CAP is '16s'", "a size such as"]),
-        ({"BATCHMILL_ANSWER_CAP": "1GiB"}, ["answer_cap must not exceed answers_in_flight"]),
+        ({"BATCHMILL_RETRY_SHARE": "20"}, ["BATCHMILL_RETRY_SHARE is '20'", "from 0 to 1"]),
         ({"BATCHMILL_COMPLETION_WINDOWS": "24"}, ["BATCHMILL_COMPLETION_WINDOWS is '24'"]),
         ({"BATCHMILL_COMPLETION_WINDOWS": "24h,24h"}, ["BATCHMILL_COMPLETION_WINDOWS"]),
         ({"BATCHMILL_UPSTREAM_URL": "gpu:8000"}, ["BATCHMILL_UPSTREAM_URL is 'gpu:8000'", "http://"]),
