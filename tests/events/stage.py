@@ -4,6 +4,7 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from random import Random
 from uuid import UUID, uuid4
 
 from events.batch import (
@@ -38,15 +39,16 @@ def batch_created(file_id: str = "file-1", window: int = 86_400) -> BatchCreated
 
 
 def outcome(line: int, status: int = 200) -> LineOutcome:
-    """What a chat line of a few hundred tokens looks like."""
-    took = 1.5 + (line * 7919 % 5_000) / 1_000
+    """What a chat line of a few hundred tokens looks like; the same every time."""
+    dice = Random(line)
+    prompt, completion = dice.randint(50, 3_000), dice.randint(1, 800)
     return LineOutcome(
         line=line,
         status=status,
-        attempts=1 + (line % 50 == 0),
-        usage=Usage(300 + line % 400, 120 + line % 300, line % 3 * 128, 0, 420 + line % 700),
-        started=BEGAN_MS / 1_000 + line % 256 * 0.21,
-        seconds=took,
+        attempts=1 + (dice.random() < 0.02),
+        usage=Usage(prompt, completion, dice.choice((0, 0, 128, 512)), 0, prompt + completion),
+        started=BEGAN_MS / 1_000 + dice.uniform(0, 20),
+        seconds=dice.lognormvariate(0.7, 0.6),
         result=b'{"custom_id":"line-%d","response":{"status_code":%d}}\n' % (line, status),
     )
 

@@ -1,0 +1,122 @@
+"""Migrations: once each, whoever starts at the same time, and never under a program that cannot use them."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import asyncpg
+import pytest
+
+from cli.embedded_postgres import LOGIN, OWNER
+from events import migrate as migrating
+from events.errors import DatabaseUnavailable, SchemaRefused
+from events.migrate import ROLE, Migration, migrate, migrations, require_schema
+from tests.events.stage import open_stage
+from tests.postgres import Database, PostgresServer
+
+NAMES = [migration.name for migration in migrations()]
+
+
+def test_migrations_are_numbered_without_a_gap_and_say_who_can_use_them() -> None:
+    steps = migrations()
+    assert [step.number for step in steps] == list(range(1, len(steps) + 1))
+    assert all(step.oldest for step in steps)
+
+
+async def test_a_migrated_database_is_left_alone(empty_database: Database) -> None:
+    assert await migrate(empty_database.owner_url, LOGIN) == NAMES
+    assert await migrate(empty_database.owner_url, LOGIN) == []
+    await require_schema(empty_database.app_url)
+
+
+async def test_ten_that_start_at_once_migrate_once(empty_database: Database) -> None:
+    applied = await asyncio.gather(*(migrate(empty_database.owner_url, LOGIN) for _ in range(10)))
+    assert sorted(applied, key=len) == [[]] * 9 + [NAMES]
+
+
+async def test_several_databases_of_one_cluster_migrate_at_once(postgres_server: PostgresServer) -> None:
+    async with AsyncExitStack() as closing:
+        fresh = [await closing.enter_async_context(postgres_server.new_database()) for _ in range(4)]
+        applied = await asyncio.gather(*(migrate(one.owner_url, LOGIN) for one in fresh for _ in range(2)))
+        assert sorted(applied, key=len) == [[]] * 4 + [NAMES] * 4
+        for one in fresh:
+            async with open_stage(one.app_url) as stage:
+                await stage.running_batch(lines=1)
+
+
+async def test_the_owner_may_be_the_application_too(empty_database: Database) -> None:
+    await migrate(empty_database.owner_url, OWNER)
+    await require_schema(empty_database.owner_url)
+    async with open_stage(empty_database.owner_url) as stage:
+        await stage.running_batch(lines=1)
+
+
+async def test_a_second_login_of_the_same_database_gets_the_same_rights(database: Database) -> None:
+    owner = await asyncpg.connect(database.owner_url)
+    try:
+        await owner.execute("CREATE ROLE batchmill_second LOGIN")
+        try:
+            assert await migrate(database.owner_url, "batchmill_second") == []
+            assert await owner.fetchval("SELECT pg_has_role('batchmill_second', $1, 'USAGE')", ROLE)
+        finally:
+            await owner.execute("DROP ROLE batchmill_second")
+    finally:
+        await owner.close()
+
+
+async def _say_a_newer_program_was_here(database: Database) -> None:
+    owner = await asyncpg.connect(database.owner_url)
+    await owner.execute(
+        "INSERT INTO schema_migrations (number, name, sha256, oldest_program)"
+        " VALUES (9000, '9000_from_the_future.sql', '00', '7.2.0')"
+    )
+    await owner.close()
+
+
+async def test_only_a_program_that_is_too_old_is_refused(database: Database) -> None:
+    await _say_a_newer_program_was_here(database)
+    for program in ("7.1.9", "0.1.0", "6.99"):
+        with pytest.raises(SchemaRefused, match=rf"needs batchmill 7\.2\.0 or newer; this is {program}"):
+            await migrate(database.owner_url, LOGIN, program=program)
+        with pytest.raises(SchemaRefused, match="upgrade the program"):
+            await require_schema(database.app_url, program=program)
+    for program in ("7.2.0", "7.10", "8.0.0rc1"):
+        assert await migrate(database.owner_url, LOGIN, program=program) == []
+        await require_schema(database.app_url, program=program)
+
+
+async def test_a_migration_that_was_edited_after_it_was_applied_is_refused(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *others = migrations()
+    edited = Migration(first.number, first.name, first.sql + "-- one more line\n", first.oldest)
+    monkeypatch.setattr(migrating, "migrations", lambda: [edited, *others])
+    with pytest.raises(SchemaRefused, match=rf"{first.name} was applied with another text"):
+        await migrate(database.owner_url, LOGIN)
+
+
+async def test_a_failed_migration_leaves_nothing_of_itself(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = migrations()
+    broken = Migration(
+        len(steps) + 1, "9999_broken.sql", "CREATE TABLE half (id integer); SELECT 1/0", "0.1.0"
+    )
+    monkeypatch.setattr(migrating, "migrations", lambda: [*steps, broken])
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await migrate(database.owner_url, LOGIN)
+    owner = await asyncpg.connect(database.owner_url)
+    assert await owner.fetchval("SELECT to_regclass('half')") is None
+    await owner.close()
+    with pytest.raises(SchemaRefused, match="lacks migrations"):
+        await require_schema(database.app_url)
+
+
+async def test_a_database_without_a_schema_is_told_what_to_do(empty_database: Database) -> None:
+    with pytest.raises(SchemaRefused, match="run `batchmill migrate`"):
+        await require_schema(empty_database.app_url)
+
+
+async def test_a_database_that_is_not_there_is_unavailable(database: Database) -> None:
+    nowhere = database.owner_url.replace(database.name, "batchmill_nowhere")
+    with pytest.raises(DatabaseUnavailable):
+        await migrate(nowhere, LOGIN)

@@ -1,0 +1,114 @@
+"""Every statement the program runs finds its rows by an index, with many batches and with generic plans."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import resources
+from typing import Any, Final
+
+import asyncpg
+import pytest
+
+from events.database import Connection
+from events.database import Database as Pools
+from events.log import Row
+from events.statements import load_statements
+from tests.events.stage import Stage, flush_of
+from tests.postgres import Database
+
+LARGE: Final = {"events", "attachments", "read_models"}
+"""What grows with every batch ever run; the board and its claims hold the open ones only."""
+
+WHOLE: Final = {"limits", "pause", "forget", "streams"}
+"""Statements of a rebuild that concern whole tables, and say so."""
+
+STATEMENTS: Final = {
+    f"{file.name}: {name}": sql
+    for file in resources.files("events").joinpath("sql").iterdir()
+    for name, sql in load_statements("events", f"sql/{file.name}").items()
+    if not (file.name == "rebuild.sql" and name in WHOLE)
+}
+
+FILL: Final = """
+INSERT INTO events (position, event_id, stream_id, version, type, project_id, data, lines, metadata,
+                    content_digest, digest, recorded_at)
+SELECT n, gen_random_uuid(), 'batch_' || n / 10, n % 10 + 1, 'LinesCompleted', 'p' || n % 20, '{}', '', '{}',
+       '', '', now()
+FROM generate_series(1, 20000) AS n;
+INSERT INTO attachments (event_id, ordinal, batch_id, salt, body)
+SELECT event_id, 0, stream_id, '', '' FROM events;
+INSERT INTO read_models (id, kind, project_id, label, stored, created_at)
+SELECT 'batch_' || n, CASE WHEN n % 1000 = 0 THEN 'key' ELSE 'batch' END, 'p' || n % 20, 'label-' || n,
+       'objects/' || n, now() + n * interval '1 second'
+FROM generate_series(1, 20000) AS n;
+ANALYZE;
+"""
+
+
+@pytest.fixture
+async def full(database: Database) -> AsyncIterator[asyncpg.Connection]:
+    """The owner's connection to a log of some size."""
+    owner = await asyncpg.connect(database.owner_url)
+    await owner.execute(FILL)
+    await owner.execute("SET plan_cache_mode = force_generic_plan")
+    yield owner
+    await owner.close()
+
+
+def read_whole(plan: dict[str, Any]) -> set[str]:
+    """The tables that a plan reads from end to end."""
+    found = {plan["Relation Name"]} if plan["Node Type"] == "Seq Scan" else set()
+    return found.union(*map(read_whole, plan.get("Plans", ())))
+
+
+async def test_no_statement_reads_a_large_table_from_end_to_end(full: asyncpg.Connection) -> None:
+    offenders = {}
+    for name, sql in STATEMENTS.items():
+        parameters = max(map(int, re.findall(r"\$(\d+)", sql)), default=0)
+        arguments = f"({', '.join(['NULL'] * parameters)})" if parameters else ""
+        await full.execute(f"PREPARE tried AS {sql}")
+        explained = await full.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE tried{arguments}")
+        await full.execute("DEALLOCATE tried")
+        offenders[name] = read_whole(json.loads(explained)[0]["Plan"]) & LARGE
+    assert {name: tables for name, tables in offenders.items() if tables} == {}
+
+
+class _OneConnection(Pools):
+    """Pools that lend one connection, so that what runs on it can be counted."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Connection]:
+        yield self._connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Connection]:
+        yield self._connection
+
+
+async def test_no_function_of_the_log_reads_a_large_table_from_end_to_end(
+    full: asyncpg.Connection, database: Database
+) -> None:
+    pools = await Pools.open(database.app_url)
+    async with pools.writing() as connection, connection.transaction():
+        stage = Stage(_OneConnection(connection))
+        batch_id = await stage.running_batch(lines=4)
+        claim = await stage.claim(batch_id, 4)
+        flush = flush_of(claim, [0, 1, 2])
+        await stage.log.flush([flush])
+        await stage.log.flush([flush])
+        output = await stage.file()
+        await stage.finalize(batch_id)
+        await stage.complete(batch_id, output)
+        await stage.delete_file(output)
+        await stage.log.erase(batch_id, output)
+        await stage.batch(batch_id)
+        await stage.log.append((), rows=[Row("file", output, "default", hidden=True)])
+        counted = await connection.fetch("SELECT relname, seq_scan FROM pg_stat_xact_user_tables")
+    await pools.close()
+    assert {row["relname"]: row["seq_scan"] for row in counted if row["relname"] in LARGE} == dict.fromkeys(
+        LARGE, 0
+    )
