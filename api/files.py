@@ -133,7 +133,9 @@ def arrival(upload: Upload, file_id: str, project_id: str, event_id: UUID, metad
 
 
 def deletion(seen: Seen[File], event_id: UUID, metadata: str) -> Decision:
-    """What deleting a file records."""
+    """What deleting a file records. Raises `NotFound` where another deletion came first."""
+    if seen.state.gone:
+        raise NotFound(f"file {seen.id} is gone")
     return Decision(
         [
             new_event(seen.id, seen.project_id, event, event_id=event_id, metadata=metadata)
@@ -148,9 +150,12 @@ async def _file(request: ApiRequest, file_id: str) -> Seen[File]:
     if not plausible(file_id):
         raise no_such_file(file_id)
     try:
-        return await services_of(request).journal.models.get(File, file_id, request.auth.project_id)
+        seen = await services_of(request).journal.models.get(File, file_id, request.auth.project_id)
     except NotFound as error:
         raise no_such_file(file_id) from error
+    if seen.state.gone:  # its row was read just before it was hidden
+        raise no_such_file(file_id)
+    return seen
 
 
 async def _require_space(services: ApiServices, coming: int) -> None:

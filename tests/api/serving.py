@@ -19,12 +19,13 @@ from api.app import create_app
 from api.http_protocol import EnvelopeProtocol
 from api.model_list import ModelObject, ModelsUnavailable
 from api.services import ApiOptions, ApiServices
+from events.batch import Batch, BatchEvent
 from events.catalog import new_event
 from events.database import Database
 from events.journal import Decision, Journal
 from events.key import describe_secret, fresh_secret
 from events.local_bus import LocalBus
-from events.log import Row
+from events.log import Board, Row
 from events.postgres_log import PostgresLog
 from events.read_models import ReadModels
 from events.work import WorkBoard
@@ -113,6 +114,12 @@ class Served:
             )
         )
         return Project(project_id, key_id, secret, self.port)
+
+    def happen(self, batch_id: str, *events: BatchEvent, board: Board | None = None) -> None:
+        """Records of a batch what an engine would."""
+        seen = self.run(self.journal.models.get(Batch, batch_id))
+        recorded = [new_event(batch_id, seen.project_id, event) for event in events]
+        self.run(self.journal.record(Decision(recorded, board=board, expect={batch_id: seen.version})))
 
     def stored(self) -> set[Path]:
         """Every file in the store's folder, drafts too."""

@@ -10,34 +10,21 @@ import pytest
 
 from events.batch import (
     Batch,
-    BatchCancelled,
     BatchCompleted,
-    BatchEvent,
-    BatchExpired,
-    BatchExpiryReached,
     BatchFailed,
     BatchFinalizing,
     BatchStarted,
     LinesCompleted,
     Usage,
 )
-from events.catalog import new_event
 from events.file import File
-from events.journal import Decision
 from events.log import Board
 from events.validator import LineError, supported_endpoints
-from tests.api.client import JSON, Answer, batch_body
+from tests.api.client import JSON, batch_body
 from tests.api.serving import Project, Served
 
 ENDPOINTS = ", ".join(f"'{e}'" for e in supported_endpoints()[:-1]) + f", and '{supported_endpoints()[-1]}'"
 NO_FILES = {"output_file_id": None, "error_file_id": None}
-
-
-def happen(served: Served, batch_id: str, *events: BatchEvent, board: Board | None = None) -> None:
-    """Records what an engine would."""
-    seen = served.run(served.journal.models.get(Batch, batch_id))
-    recorded = [new_event(batch_id, seen.project_id, event) for event in events]
-    served.run(served.journal.record(Decision(recorded, board=board, expect={batch_id: seen.version})))
 
 
 def lines(completed: int, failed: int, usage: Usage) -> LinesCompleted:
@@ -295,7 +282,7 @@ def test_a_batch_through_its_life(served: Served, project: Project) -> None:
         return content
 
     running = Board(batch_id, project.id, phase="running", model="m", total=3)
-    happen(served, batch_id, BatchStarted(3, "m"), board=running)
+    served.happen(batch_id, BatchStarted(3, "m"), board=running)
     started = shown()
     assert started["status"] == "in_progress"
     assert started["model"] == "m"
@@ -310,7 +297,7 @@ def test_a_batch_through_its_life(served: Served, project: Project) -> None:
     }
     assert started["batchmill"] == {"waiting_for": "waiting for a worker", "lines_left": 3, "parked": None}
 
-    happen(served, batch_id, lines(1, 0, Usage(5, 7, 2, 3, 12)), lines(1, 1, Usage(1, 1, 0, 0, 2)))
+    served.happen(batch_id, lines(1, 0, Usage(5, 7, 2, 3, 12)), lines(1, 1, Usage(1, 1, 0, 0, 2)))
     moved = shown()
     assert moved["request_counts"] == {"total": 3, "completed": 2, "failed": 1}
     assert moved["usage"] == {
@@ -322,14 +309,12 @@ def test_a_batch_through_its_life(served: Served, project: Project) -> None:
     }
 
     finalizing = Board(batch_id, project.id, phase="finalizing", revoke=True)
-    happen(served, batch_id, BatchFinalizing("done"), board=finalizing)
+    served.happen(batch_id, BatchFinalizing("done"), board=finalizing)
     assert shown()["status"] == "finalizing"
     assert shown()["finalizing_at"] is not None
     assert shown()["output_file_id"] is None
 
-    happen(
-        served, batch_id, BatchCompleted("file-o", "file-e"), board=Board(batch_id, project.id, phase=None)
-    )
+    served.happen(batch_id, BatchCompleted("file-o", "file-e"), board=Board(batch_id, project.id, phase=None))
     ended = shown()
     assert ended["status"] == "completed"
     assert (ended["output_file_id"], ended["error_file_id"]) == ("file-o", "file-e")
@@ -339,9 +324,7 @@ def test_a_batch_through_its_life(served: Served, project: Project) -> None:
 
 def test_why_a_batch_waits_is_told(served: Served, project: Project) -> None:
     batch_id = project.client.created(project.client.uploaded())
-    happen(
-        served, batch_id, BatchStarted(3, "m"), board=Board(batch_id, project.id, phase="running", total=3)
-    )
+    served.happen(batch_id, BatchStarted(3, "m"), board=Board(batch_id, project.id, phase="running", total=3))
     reason = "route paused: connection refused by http://gpu:8000/v1"
     served.run(served.board.explain({batch_id: reason}))
     assert project.client.get(f"/v1/batches/{batch_id}").json["batchmill"]["waiting_for"] == reason
@@ -353,7 +336,7 @@ def test_a_failed_batch_lists_its_errors(served: Served, project: Project) -> No
         LineError("invalid_request", "Cannot find file.", "file_id", None),
         LineError("invalid_json_line", "This line is not parseable as valid JSON.", None, 2),
     )
-    happen(served, batch_id, BatchFailed(errors))
+    served.happen(batch_id, BatchFailed(errors))
     shown = project.client.get(f"/v1/batches/{batch_id}").json
     assert shown["status"] == "failed"
     assert shown["failed_at"] is not None
@@ -372,90 +355,12 @@ def test_a_failed_batch_lists_its_errors(served: Served, project: Project) -> No
     }
 
 
-def cancel(project: Project, batch_id: str) -> Answer:
-    """As the Python SDK asks: a JSON content type, and no body."""
-    return project.client.ask("POST", f"/v1/batches/{batch_id}/cancel", b"", JSON)
-
-
-def test_cancelling_in_validation_ends_the_batch_at_once(served: Served, project: Project) -> None:
-    batch_id = project.client.created(project.client.uploaded())
-    shown = cancel(project, batch_id).json
-    assert shown["status"] == "cancelled"
-    assert shown["cancelling_at"] is not None
-    assert shown["cancelled_at"] is not None
-    assert shown["request_counts"] == {"total": 0, "completed": 0, "failed": 0}
-    assert phase(served, batch_id) is None
-    assert cancel(project, batch_id).json == shown
-
-
-def test_cancelling_a_running_batch_stops_it(served: Served, project: Project) -> None:
-    batch_id = project.client.created(project.client.uploaded())
-    running = Board(batch_id, project.id, phase="running", model="m", total=3)
-    happen(served, batch_id, BatchStarted(3, "m"), board=running)
-    shown = cancel(project, batch_id).json
-    assert shown["status"] == "cancelling"
-    assert shown["cancelling_at"] is not None
-    assert shown["finalizing_at"] is None
-    (board,) = served.run(served.board.open_batches([batch_id]))
-    assert board.phase == "stopping"
-    assert board.stop_in is not None
-    assert 0 < board.stop_in <= 30
-
-    again = cancel(project, batch_id)
-    assert again.status == 200
-    assert again.json == shown
-    assert len(served.run(served.journal.log.stream(batch_id))) == 3
-
-    happen(served, batch_id, BatchFinalizing("cancelled"))
-    assert project.client.get(f"/v1/batches/{batch_id}").json["finalizing_at"] is None
-    happen(served, batch_id, BatchCancelled("file-o", "file-e"))
-    assert cancel(project, batch_id).json["status"] == "cancelled"
-
-
-def test_cancelling_while_the_files_are_written_leaves_them_to_be_written(
-    served: Served, project: Project
-) -> None:
-    for reason in ("done", "expired"):
-        batch_id = project.client.created(project.client.uploaded())
-        finalizing = Board(batch_id, project.id, phase="finalizing", revoke=True)
-        happen(served, batch_id, BatchStarted(3, "m"))
-        if reason == "expired":
-            happen(served, batch_id, BatchExpiryReached())
-        happen(served, batch_id, BatchFinalizing("done" if reason == "done" else "expired"), board=finalizing)
-        assert cancel(project, batch_id).json["status"] == "cancelling"
-        assert phase(served, batch_id) == "finalizing"
-
-
-@pytest.mark.parametrize("status", ["completed", "failed", "expired"])
-def test_a_batch_that_ended_otherwise_cannot_be_cancelled(
-    served: Served, project: Project, status: str
-) -> None:
-    batch_id = project.client.created(project.client.uploaded())
-    ends: dict[str, list[BatchEvent]] = {
-        "failed": [BatchFailed(())],
-        "completed": [BatchStarted(1, "m"), BatchFinalizing("done"), BatchCompleted(None, None)],
-        "expired": [
-            BatchStarted(1, "m"),
-            BatchExpiryReached(),
-            BatchFinalizing("expired"),
-            BatchExpired(None, None),
-        ],
-    }
-    happen(served, batch_id, *ends[status])
-    answer = cancel(project, batch_id)
-    assert answer.status == 409
-    assert answer.headers["x-should-retry"] == "false"
-    assert answer.error == {
-        "message": f"Cannot cancel a batch with status '{status}'.",
-        "type": "invalid_request_error",
-        "param": None,
-        "code": None,
-    }
-
-
 def test_an_unknown_batch_is_not_found(project: Project) -> None:
     for batch_id in (f"batch_{uuid4().hex}", "%00", "x" * 300, "%F0%9F%A6%84"):
-        for answer in (project.client.get(f"/v1/batches/{batch_id}"), cancel(project, batch_id)):
+        for answer in (
+            project.client.get(f"/v1/batches/{batch_id}"),
+            project.client.ask("POST", f"/v1/batches/{batch_id}/cancel"),
+        ):
             assert answer.status == 404
             assert (answer.error["message"] or "").startswith("No batch found with id '")
             assert (answer.error["param"], answer.error["code"]) == (None, None)
