@@ -58,7 +58,7 @@ class Entry(msgspec.Struct):
 
 class Visit(msgspec.Struct):
     """One try of a line as the upstream saw it. Times are the machine's monotonic clock, the same for every
-    process; `outcome` is a status, "html", "dropped", or "gone" (the client went away); None: still under way.
+    process; `outcome` is a status, "html", "dropped", or "gone" (the client went away), None while under way.
     `body` is the hex SHA-256 of the request's body."""
 
     line: str
@@ -209,6 +209,12 @@ def _close(request: web.BaseRequest) -> None:
 
 def _json(body: bytes, status: int, headers: dict[str, str] | None = None) -> web.Response:
     return web.Response(body=body, status=status, headers=headers, content_type="application/json")
+
+
+def answer_to(line: str, directive: str) -> bytes:
+    """The body of the success that a line gets in the end."""
+    name, _, argument = directive.partition(" ")
+    return _success(line, name, argument)
 
 
 def _success(line: str, name: str, argument: str) -> bytes:
