@@ -13,6 +13,9 @@ FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 EXAMPLES = re.compile(r"^ *\$ .*(?:\n *\$ .*)*", re.MULTILINE)
 """The commands to try in a help text: consecutive lines that begin with a prompt."""
 
+RUN_AS_MODULE = re.compile(r"(?<=^batchmill)((?: [a-z-]+)+) -m [\w.]+", re.MULTILINE)
+"""Cyclopts calls a program as it runs now; of one run as `python -m NAME` this stays in the usage lines."""
+
 SETTINGS_HEAD = """\
 # Settings
 
@@ -52,7 +55,7 @@ def command_line_page() -> str:
     """The page of every command, from the help texts that the commands themselves show."""
     from cli.main import app
 
-    text = EXAMPLES.sub(r"```console\n\g<0>\n```", app.generate_docs())
+    text = EXAMPLES.sub(r"```console\n\g<0>\n```", RUN_AS_MODULE.sub(r"\1", app.generate_docs()))
     _, title, rest = text.partition("# batchmill\n")
     return f"{title}\nMade from the help of each command by `make docs`.\n{rest.rstrip()}\n"
 
