@@ -17,6 +17,7 @@ from typing import Literal
 
 import pytest
 
+from bench.appends import measure
 from events.batch import BatchExpiryReached
 from events.catalog import new_event
 from events.errors import VersionConflict
@@ -205,3 +206,12 @@ async def test_a_client_frozen_in_its_flush_holds_up_nobody(
         assert completed == (2 if side == "call" else 3)
         os.kill(client.pid, signal.SIGCONT)
         assert await client.stdout.readline() == answer
+
+
+async def test_sixteen_writers_and_an_old_snapshot_meet_no_deadlock_and_leave_no_gap(
+    database: Database,
+) -> None:
+    figures = await measure(database.owner_url, database.app_url, writers=16, seconds=3)
+    print(figures)
+    assert figures.events > 0
+    assert (figures.deadlocks, figures.serialization_errors) == (0, 0)

@@ -1,6 +1,6 @@
 """Failpoints: nothing unless armed, and then exactly there."""
 
-import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -34,14 +34,18 @@ async def test_an_armed_point_raises_on_its_passage_and_only_then() -> None:
         await at("append.before")
 
 
-async def test_a_hanging_point_hangs_until_cancelled() -> None:
-    arm("put.after=hang")
-    waiting = asyncio.create_task(at("put.after"))
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
+def test_a_hanging_point_stops_the_whole_process_until_it_is_continued() -> None:
+    code = "import asyncio; from events.failpoint import at; asyncio.run(at('put.after')); print('alive')"
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={"BATCHMILL_FAILPOINTS": "put.after=hang", "PYTHONPATH": "."},
+        stdout=subprocess.PIPE,
+    ) as hanging:
+        stopped = os.waitid(os.P_PID, hanging.pid, os.WSTOPPED | os.WNOWAIT)
+        assert stopped is not None
+        assert stopped.si_status == signal.SIGSTOP
+        hanging.send_signal(signal.SIGCONT)
+        assert hanging.communicate()[0] == b"alive\n"
 
 
 @pytest.mark.parametrize("text", ["flush=raise", "flush.after=explode", "flush.after"])
