@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import structlog
 from cyclopts import Parameter
@@ -17,6 +17,7 @@ from cli.settings import Settings
 from cli.settings_sources import load
 
 _logger = structlog.get_logger()
+T = TypeVar("T")
 Told = Callable[[str, str | None], Awaitable[None]]
 
 
@@ -51,13 +52,13 @@ def serve(
     run_loop(serve_until_stopped(settings, _announce))
 
 
-def run_loop(main: Coroutine[None, None, None]) -> None:
+def run_loop(main: Coroutine[None, None, T]) -> T:
     """Runs a coroutine on the fast event loop; the failures of its tasks come out as single errors."""
     import uvloop
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(main)
+            return runner.run(main)
     except BaseExceptionGroup as group:
         raise _first(group) from group
 

@@ -1,0 +1,46 @@
+"""A file that appears only when it is whole, in place of what had its name before."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from events.errors import BatchmillError
+
+BUFFER = 1 << 20
+
+
+class NotWritten(BatchmillError):
+    """A file could not be written; what had its name before is untouched."""
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """What is written goes to a hidden file beside `path` and takes its name at the end, durably.
+
+    A symbolic link stays and what it points at is replaced. One writer at a time: the hidden name is always
+    the same, so that a crash leaves one at most. Raises `NotWritten`.
+    """
+    path = path.resolve()
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        try:
+            with draft.open("wb", BUFFER) as target:
+                yield target
+                target.flush()
+                os.fsync(target.fileno())
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+        _sync(path.parent)
+    except OSError as error:
+        raise NotWritten(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
