@@ -189,7 +189,11 @@ def _tokens(text: str) -> int:
 def _echo(asked: str, at_most: object) -> tuple[str, bool]:
     """What is said, and whether all of it fitted into the tokens the request allows."""
     words = ["Echo:", *asked.split()]
-    limit = at_most if isinstance(at_most, int) and at_most > 0 else len(words)
+    limit = len(words) if at_most is None else at_most
+    if not isinstance(limit, int) or limit < 1:
+        raise Refusal(
+            400, f"Invalid limit of tokens: expected an integer from 1, but got {limit!r}.", "max_tokens"
+        )
     return " ".join(words[:limit]), limit >= len(words)
 
 

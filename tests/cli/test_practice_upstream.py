@@ -70,6 +70,7 @@ def test_every_text_of_a_request_counts() -> None:
         ("/v1/embeddings", b'{"model":"gpt-4","input":"a"}', 404),
         ("/v1/embeddings", b'{"model":"practice","input":"a","dimensions":0}', 400),
         ("/v1/chat/completions", b'{"model":"practice","messages":[],"stream":true}', 400),
+        ("/v1/chat/completions", b'{"model":"practice","messages":[],"max_tokens":0}', 400),
     ],
 )
 def test_a_request_that_a_model_server_refuses_is_refused(endpoint: str, body: bytes, status: int) -> None:
