@@ -145,21 +145,25 @@ def answer_error(request: Request[object, object, State], error: Exception) -> R
     """The exception handler of the application: every error as an envelope."""
     known = _known(request, error)
     if known is None:
-        request_id = request.scope["state"].get("request_id")
-        _logger.error(
-            "request failed",
-            request_id=request_id,
-            method=request.method,
-            path=request.scope["path"],
-            exc_info=error,
-        )
+        _logger.error("request failed", **_about(request), exc_info=error)
         known = ApiError(500, "The server had an error while processing your request.", type=SERVER)
+    elif known.status >= 500 and known is not error:
+        _logger.warning("request refused", **_about(request), reason=str(error))
     return Response(
         known.body(),
         status_code=known.status,
         headers=dict(known.headers),
         media_type="application/json",
     )
+
+
+def _about(request: Request[object, object, State]) -> dict[str, object]:
+    """The keys by which a request is found in the log of the process."""
+    return {
+        "request_id": request.scope["state"].get("request_id"),
+        "method": request.method,
+        "path": request.scope["path"],
+    }
 
 
 def _known(request: Request[object, object, State], error: Exception) -> ApiError | None:

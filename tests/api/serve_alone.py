@@ -4,6 +4,8 @@ import asyncio
 import sys
 from pathlib import Path
 
+import uvloop
+
 from api.services import ApiOptions
 from tests.api.serving import listening
 
@@ -16,4 +18,4 @@ async def serve(database_url: str, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(*sys.argv[1:]))
+    uvloop.run(serve(*sys.argv[1:]))

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import uvicorn
+import uvloop
 
 from api.app import create_app
 from api.http_protocol import EnvelopeProtocol
@@ -178,7 +179,7 @@ def serving(postgres: PostgresServer, template: str, folder: Path) -> Iterator[S
                 raise
             started.set_exception(error)
 
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="api")
+    thread = threading.Thread(target=lambda: uvloop.run(serve()), name="api")
     thread.start()
     try:
         served, stop = started.result(30)

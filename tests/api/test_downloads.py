@@ -1,10 +1,14 @@
 """The content of a file: whole, in ranges, and never a part taken for the whole."""
 
+import asyncio
 import hashlib
 import http.client
+from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 
+from api.download import Content, Download
 from events.catalog import new_event
 from events.file import File, FileCreated
 from events.journal import Decision
@@ -159,3 +163,26 @@ def test_a_file_that_is_shorter_than_it_was_is_cut_and_not_passed_off_as_whole(
         damaged.truncate(MIB)
     with pytest.raises(http.client.IncompleteRead):
         project.client.get(f"/v1/files/{file_id}/content")
+
+
+async def test_who_has_left_is_sent_nothing_more() -> None:
+    read: list[int] = []
+    left = asyncio.Event()
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        for n in range(1000):
+            read.append(n)
+            yield b"x"
+
+    async def receive() -> Any:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            left.set()
+        await asyncio.sleep(0)  # as a server's send, lets the receiving side run
+
+    scope: Any = {"type": "http", "method": "GET"}
+    await Download(Content(pieces(), 1000, '"e"', "f"))(scope, receive, send)
+    assert len(read) < 10

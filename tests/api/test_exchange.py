@@ -4,6 +4,7 @@ import re
 import socket
 
 import pytest
+from structlog.testing import capture_logs
 
 from api.exchange import VERSION
 from tests.api.client import FORM, JSON, Client, field, file, form, spoken
@@ -209,8 +210,12 @@ def test_what_nobody_foresaw_tells_nothing(
         raise RuntimeError("secret detail")
 
     monkeypatch.setattr(served.journal.models, "page", broken)
-    answer = project.client.get("/v1/batches")
+    with capture_logs() as logged:
+        answer = project.client.get("/v1/batches")
     assert answer.status == 500
+    (entry,) = logged
+    assert entry["request_id"] == answer.headers["x-request-id"]
+    assert str(entry["exc_info"]) == "secret detail"
     assert answer.error == {
         "message": "The server had an error while processing your request.",
         "type": "server_error",

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from api.files import deletion
 from events.batch import Batch
@@ -64,10 +65,13 @@ def test_a_log_that_does_not_answer_is_worth_another_try(
 
     monkeypatch.setattr(served.journal.log, "append", busy)
     stored = len(served.stored())
-    for answer in (project.client.create("file-none"), project.client.upload(b"{}\n")):
+    with capture_logs() as logged:
+        answers = (project.client.create("file-none"), project.client.upload(b"{}\n"))
+    for answer in answers:
         assert answer.status == 503
         assert answer.error["type"] == "server_error"
         assert "secret" not in (answer.error["message"] or "")
         assert answer.headers["retry-after"] == "1"
+    assert [(entry["log_level"], entry["reason"]) for entry in logged] == [("warning", "secret")] * 2
     # The append may have been recorded all the same: only the sweep may remove the bytes.
     assert len(served.stored()) == stored + 1
