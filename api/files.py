@@ -11,7 +11,7 @@ from litestar.types import ASGIApp
 from api.body import announced_bytes, pieces_of
 from api.download import Content, Download
 from api.errors import ApiError, no_such_file, storage_full
-from api.ids import fresh_file_id, plausible
+from api.ids import plausible
 from api.multipart import Form
 from api.paging import files_limit, newest_first
 from api.ranges import Span, Unsatisfiable, asked_span
@@ -21,7 +21,7 @@ from api.upload import Upload, Uploading
 from api.wire import Deleted, FileObject, ListObject, file_object, list_object
 from events.catalog import new_event
 from events.errors import NotFound
-from events.file import DeleteFile, File, FileCreated, decide
+from events.file import DeleteFile, File, FileCreated, decide, fresh_file_id
 from events.journal import Decision
 from events.log import Row
 from events.read_models import Seen

@@ -1,21 +1,14 @@
 """Ids: how ours are made, and which texts can be an id at all."""
 
 import secrets
-import string
 from typing import Final
 
-_BASE62: Final = string.digits + string.ascii_letters
 _LONGEST: Final = 256
 
 
 def fresh_batch_id() -> str:
     """`batch_` and 32 hex digits."""
     return "batch_" + secrets.token_hex(16)
-
-
-def fresh_file_id() -> str:
-    """`file-`, a hyphen, and 22 base62 digits (131 random bits)."""
-    return "file-" + "".join(secrets.choice(_BASE62) for _ in range(22))
 
 
 def plausible(text: str) -> bool:

@@ -15,7 +15,6 @@ from events.batch import Batch
 from events.catalog import State, fold
 from events.database import Database
 from events.errors import NotFound, UnknownEvent
-from events.event import RecordedEvent
 from events.failpoint import at
 from events.file import File
 from events.key import Key
@@ -24,7 +23,6 @@ from events.postgres_log import recorded_event
 from events.statements import load_statements
 
 _SQL: Final = load_statements("events", "sql/read_models.sql")
-_TAIL: Final = load_statements("events", "sql/log.sql")["stream"]
 KINDS: Final[Mapping[object, Kind]] = {Batch: "batch", File: "file", Key: "key"}
 TAIL: Final = 1000
 """Most events folded into an answer; where a stream has more, the row is written forward first."""
@@ -70,14 +68,9 @@ class ReadModels:
         """The object, hidden ones too; None where there is none, or none of that project (None: any)."""
         while True:
             async with self._database.reading() as connection:
-                row = await connection.fetchrow(_SQL["row"], id, KINDS[kind], project_id)
-                if row is None:
-                    return None
-                tail = await connection.fetch(_TAIL, id, row["version"], TAIL)
-            seen = _folded(kind, row, row["version"], [recorded_event(event) for event in tail])
-            if seen is None:
-                return None
-            if len(tail) < TAIL or seen.parked:
+                rows = await connection.fetch(_SQL["one"], id, KINDS[kind], project_id, TAIL)
+            seen = _folded(kind, rows)
+            if seen is None or len(rows) < TAIL or seen.parked:
                 return seen
             await self.advance([model_write(seen)])
 
@@ -121,11 +114,7 @@ class ReadModels:
             groups.setdefault(row["id"], []).append(row)
         objects = []
         for id, group in list(groups.items())[:limit]:
-            if len(group) >= TAIL:
-                seen = await self.find(kind, id, project_id)
-            else:
-                tail = [recorded_event(row) for row in group if row["position"] is not None]
-                seen = _folded(kind, group[0], group[0]["row_version"], tail)
+            seen = _folded(kind, group) if len(group) < TAIL else await self.find(kind, id, project_id)
             if seen is not None:
                 objects.append(seen)
         return Page(objects, has_more=len(groups) > limit)
@@ -133,10 +122,7 @@ class ReadModels:
     async def key_of(self, secret_sha256: str) -> Seen[Key] | None:
         """The key, not revoked, that a secret's hex SHA-256 belongs to."""
         async with self._database.reading() as connection:
-            id = await connection.fetchval(_SQL["key"], secret_sha256)
-        if id is None:
-            return None
-        seen = await self.find(Key, cast(str, id))
+            seen = _folded(Key, await connection.fetch(_SQL["key"], secret_sha256, TAIL))
         return seen if seen is not None and seen.state.revoked_at is None else None
 
     async def keys(self, limit: int = 10_000) -> list[Seen[Key]]:
@@ -187,15 +173,15 @@ def model_write(seen: Seen[S]) -> ModelWrite:
     return ModelWrite(seen.id, seen.version, msgspec.json.encode(seen.state).decode(), seen.parked)
 
 
-def _folded(
-    kind: type[S], row: asyncpg.Record, version: int, tail: Sequence[RecordedEvent]
-) -> Seen[S] | None:
-    """The row with its tail; None where not even its first event can be folded."""
-    state: State | None = None
+def _folded(kind: type[S], rows: Sequence[asyncpg.Record]) -> Seen[S] | None:
+    """A row with its tail, one record for each event of it; None where not even its first can be folded."""
+    if not rows:
+        return None
+    row = rows[0]
+    version: int = row["row_version"]
+    state: State | None = None if row["state"] is None else msgspec.json.decode(row["state"], type=kind)
     parked: str | None = None
-    if row["state"] is not None:
-        state = msgspec.json.decode(row["state"], type=kind)
-    for event in tail:
+    for event in [recorded_event(row) for row in rows if row["position"] is not None]:
         try:
             state = fold(state, event)
         except UnknownEvent as error:

@@ -1,11 +1,27 @@
--- name: row
--- One row by id, of one project ($3 NULL: of any).
-SELECT id, project_id, hidden, version, state, parked
-FROM read_models WHERE id = $1 AND kind = $2 AND ($3::text IS NULL OR project_id = $3)
+-- name: one
+-- One row by id, of one project ($3 NULL: of any), with the events that are not folded into it yet, in one
+-- snapshot.
+SELECT m.id, m.project_id, m.hidden, m.version AS row_version, m.state, m.parked,
+       e.position, e.event_id, e.stream_id, e.version, e.type, e.data, e.metadata, e.recorded_at
+FROM read_models m
+LEFT JOIN LATERAL (SELECT x.position, x.event_id, x.stream_id, x.version, x.type, x.data, x.metadata,
+                          x.recorded_at
+                   FROM events x WHERE x.stream_id = m.id AND x.version > m.version
+                   ORDER BY x.version LIMIT $4) e ON true
+WHERE m.id = $1 AND m.kind = $2 AND ($3::text IS NULL OR m.project_id = $3)
+ORDER BY e.version
 
 -- name: key
--- The key that a secret's digest belongs to.
-SELECT id FROM read_models WHERE kind = 'key' AND label = $1 AND NOT hidden
+-- The same of the key that a secret's digest belongs to.
+SELECT m.id, m.project_id, m.hidden, m.version AS row_version, m.state, m.parked,
+       e.position, e.event_id, e.stream_id, e.version, e.type, e.data, e.metadata, e.recorded_at
+FROM read_models m
+LEFT JOIN LATERAL (SELECT x.position, x.event_id, x.stream_id, x.version, x.type, x.data, x.metadata,
+                          x.recorded_at
+                   FROM events x WHERE x.stream_id = m.id AND x.version > m.version
+                   ORDER BY x.version LIMIT $2) e ON true
+WHERE m.kind = 'key' AND m.label = $1 AND NOT m.hidden
+ORDER BY e.version
 
 -- name: keys
 -- Every key, the oldest first.
