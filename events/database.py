@@ -25,6 +25,8 @@ LOST: Final = (
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
+    # What asyncpg makes of a call between the server's last word on a connection and its end.
+    asyncpg.InternalClientError,
     OSError,
 )
 """What says that this connection, or the whole server, is of no use for the moment."""
