@@ -147,7 +147,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def contradictions(self) -> list[str]:
         """What cannot be in force together, one sentence each."""
         rules = [
-            (self.beat * 2 <= self.lease, "beat must be at most half of lease, or every worker looks dead"),
+            (
+                self.beat * 3 <= self.lease,
+                "beat must be at most a third of lease, or nobody can tell who is dead",
+            ),
             (self.connect_timeout <= self.line_timeout, "connect_timeout must not exceed line_timeout"),
             (self.answer_cap <= self.answers_in_flight, "answer_cap must not exceed answers_in_flight"),
             (

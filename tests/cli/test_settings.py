@@ -122,7 +122,7 @@ def test_what_belongs_to_the_tests_or_to_nobody_of_ours_is_left_alone() -> None:
         ({"BATCHMILL_UPSTREAM_URL": "gpu:8000"}, ["BATCHMILL_UPSTREAM_URL is 'gpu:8000'", "http://"]),
         ({"BATCHMILL_STORAGE_URL": "ftp://u:hush@h/x"}, ["BATCHMILL_STORAGE_URL is ***", "s3://"]),
         ({"BATCHMILL_LOG_LEVEL": "loud"}, ["BATCHMILL_LOG_LEVEL is 'loud'", "debug, info, warning, error"]),
-        ({"BATCHMILL_BEAT": "4s"}, ["beat must be at most half of lease"]),
+        ({"BATCHMILL_BEAT": "2s"}, ["beat must be at most a third of lease"]),
         ({"BATCHMILL_CONFIG": "/nowhere/b.toml"}, ["/nowhere/b.toml cannot be read: No such file"]),
     ],
 )
