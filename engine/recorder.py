@@ -144,7 +144,8 @@ class Recorder:
             try:
                 return await self._journal.log.flush(flushes)
             except (LogBusy, DatabaseUnavailable) as error:
-                _logger.warning("flush put off", attempt=attempt, flushes=len(flushes), reason=str(error))
+                if attempt & (attempt - 1) == 0:  # at the doubling tries only: an outage may be long
+                    _logger.warning("flush put off", attempt=attempt, flushes=len(flushes), reason=str(error))
                 await asyncio.sleep(PAUSE)
         raise BatchmillError("unreachable: a flush is tried until it is answered")
 

@@ -63,9 +63,7 @@ class Candidate:
                         group.create_task(self._keep(leadership))
                         group.create_task(self._run_lead(leadership))
                 except* BatchmillError as errors:
-                    _logger.warning(
-                        "leadership ended", leadership=self._name, reason=str(errors.exceptions[0])
-                    )
+                    _logger.warning("leadership ended", leadership=self._name, reason=_first(errors))
                 finally:
                     self._leadership = None
                     await asyncio.shield(self._step_down(leadership))
@@ -113,3 +111,9 @@ class Candidate:
                 await self._board.leave_leadership(leadership.name, leadership.token)
         except (BatchmillError, TimeoutError) as error:
             _logger.warning("could not step down; the lease runs out", reason=str(error))
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> str:
+    """What the first failure says: that of a group says nothing."""
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else str(error)
