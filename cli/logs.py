@@ -53,3 +53,5 @@ def _set_up_libraries(level: int, stamps: list[Processor], renders: list[Process
         )
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    # Of a database that is away its pool tells again and again what every caller of it tells as well.
+    logging.getLogger("asyncpg").setLevel(logging.ERROR)
