@@ -9,6 +9,7 @@ from ipaddress import ip_address
 import uvicorn
 from litestar import Litestar
 
+from api.http_protocol import EnvelopeProtocol
 from events.errors import SettingsError
 
 
@@ -19,9 +20,11 @@ class HttpServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=EnvelopeProtocol,
+                ws="none",
                 log_config=None,
                 access_log=False,
-                lifespan="on",
+                lifespan="off",
                 server_header=False,
                 timeout_graceful_shutdown=max(1, round(grace)),
             )
