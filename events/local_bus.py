@@ -84,6 +84,7 @@ class _Queue(Generic[M]):
     """First in, first out; over its bound the oldest goes."""
 
     def __init__(self, bound: int) -> None:
+        self.told: str | None = None  # why messages are not handled, until one is
         self._items: deque[M] = deque(maxlen=bound)
         self._filled = asyncio.Event()
 
@@ -129,6 +130,7 @@ class _Hand(Generic[M]):
             self._busy = True
             try:
                 await self._handle(message)
+                self._queue.told = None
             except asyncio.CancelledError:
                 if self.task.cancelling():
                     if self._again:
@@ -136,13 +138,19 @@ class _Hand(Generic[M]):
                     raise
                 self._offer_later(message)
             except BatchmillError as error:
-                _logger.warning("message not handled", message=repr(message), reason=str(error))
+                self._tell(message, str(error))
                 self._offer_later(message)
             except Exception:  # a defect of the handler must not cost the subscription a hand
                 _logger.exception("message not handled", message=repr(message))
                 self._offer_later(message)
             finally:
                 self._busy = False
+
+    def _tell(self, message: M, reason: str) -> None:
+        """Once for all messages and tries that fail for one reason, such as a database that is away."""
+        if reason != self._queue.told:
+            self._queue.told = reason
+            _logger.warning("message not handled", message=repr(message), reason=reason)
 
     def _offer_later(self, message: M) -> None:
         if self._again:
