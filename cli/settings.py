@@ -149,7 +149,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         rules = [
             (
                 self.beat * 3 <= self.lease,
-                "beat must be at most a third of lease, or nobody can tell who is dead",
+                "beat must be at most a third of lease, or no death is ever seen",
             ),
             (self.connect_timeout <= self.line_timeout, "connect_timeout must not exceed line_timeout"),
             (self.answer_cap <= self.answers_in_flight, "answer_cap must not exceed answers_in_flight"),

@@ -88,9 +88,9 @@ def test_the_environment_may_name_the_file(toml: WriteToml) -> None:
 
 
 def test_values_are_written_as_people_write_them(toml: WriteToml) -> None:
-    path = toml('flush_interval = "1s"\nflush_bytes = 4096\nlease = 2.5\ncompletion_windows = ["5s", "24h"]')
+    path = toml('flush_interval = "1s"\nflush_bytes = 4096\nlease = 4.5\ncompletion_windows = ["5s", "24h"]')
     settings = loaded(config=path, BATCHMILL_LINE_TIMEOUT="20m", BATCHMILL_ANSWER_CAP="1MiB").settings
-    assert (settings.flush_interval, settings.flush_bytes, settings.lease) == (1, 4096, 2.5)
+    assert (settings.flush_interval, settings.flush_bytes, settings.lease) == (1, 4096, 4.5)
     assert settings.completion_windows == ("5s", "24h")
     assert (settings.line_timeout, settings.answer_cap) == (1200, 1024**2)
     assert loaded(BATCHMILL_COMPLETION_WINDOWS="5s, 24h").settings.completion_windows == ("5s", "24h")
