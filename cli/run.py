@@ -93,8 +93,8 @@ def run(
         "concurrency": concurrency,
     }
     job = Job(input_file, output_file, errors, endpoint)
-    settings = _settings(job, flags, config)
     _check(job)
+    settings = _settings(job, flags, config)
     return run_loop(_run(job, settings))
 
 
@@ -105,7 +105,7 @@ def _settings(job: Job, flags: Mapping[str, object], config: Path | None) -> Set
     if settings.upstream_url is None:
         raise SettingsError("no upstream: give --upstream URL, the OpenAI-compatible server with its /v1")
     limited = loaded.origins["max_batch_file_bytes"] != DEFAULT
-    if limited and (size := _size(job.source)) > settings.max_batch_file_bytes:
+    if limited and (size := job.source.stat().st_size) > settings.max_batch_file_bytes:
         raise SettingsError(
             f"{job.source} has {show_size(size)}, over max_batch_file_bytes "
             f"({show_size(settings.max_batch_file_bytes)})"
@@ -121,13 +121,6 @@ def _settings(job: Job, flags: Mapping[str, object], config: Path | None) -> Set
         ),
         log_level="error" if loaded.origins["log_level"] == DEFAULT else settings.log_level,
     )
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError as error:
-        raise NotFound(f"the input {path} cannot be read: {error.strerror}") from error
 
 
 def _check(job: Job) -> None:
