@@ -2,9 +2,10 @@
 
     python -m bench.appends [--seconds 60] [--writers 16] [--database OWNER_URL --login LOGIN_URL]
 
-Half of the calls append one event on an expected version, half flush a line of a claim. Three phases, each
-of `seconds` / 3: plain commits of one row; appends; appends while a transaction holds an old snapshot open.
-A reader follows all the while and checks that positions are dense and in commit order.
+Half of the calls append one event on an expected version; the others flush one to four claims to batches
+that all writers share, in any order, and now and then revoke all claims of a batch. Three phases, each of
+`seconds` / 3: plain commits of one row; appends; appends while a transaction holds an old snapshot open. A
+reader follows all the while and checks that positions are dense and in commit order.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from random import Random
 
 import asyncpg
 import msgspec
@@ -23,14 +25,16 @@ from cli.data_folder import DataFolder
 from cli.embedded_postgres import LOGIN, EmbeddedPostgres
 from events.batch import BatchExpiryReached
 from events.catalog import new_event
-from events.log import Leadership
+from events.log import Board, Leadership
 from events.migrate import migrate
 from events.work import Claim
 from tests.events.stage import PROJECT, Stage, flush_of, open_stage
 
 CHUNK = 256
-LINES = 1_000_000
-"""More than one writer flushes in any run."""
+LINES = 1_000_000_000
+"""More than anybody flushes in any run."""
+BATCHES = 8
+REVOKE_EVERY = 100
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -55,42 +59,49 @@ class Figures(msgspec.Struct, frozen=True):
 
 
 class _Writer:
-    """Appends and flushes in turn on a batch of its own."""
+    """Decides on a stream of its own, and flushes claims to batches that all writers share."""
 
-    def __init__(self, stage: Stage, worker: str, batch_id: str, leadership: Leadership) -> None:
+    def __init__(self, stage: Stage, dice: Random, batches: Sequence[str], leadership: Leadership) -> None:
         self._stage = stage
-        self._worker = worker
-        self._batch_id = batch_id
+        self._dice = dice
+        self._batches = batches
         self._leadership = leadership
-        self._claim: Claim | None = None
-        self._lines: list[int] = []
-        self._version = 2
+        self._held: list[tuple[Claim, list[int]]] = []
+        self._stream = f"batch_of_{leadership.name}"
+        self._version = 0
         self._turn = 0
-
-    @classmethod
-    async def make(cls, stage: Stage) -> "_Writer":
-        worker = await stage.worker()
-        return cls(stage, worker, await stage.running_batch(LINES), await stage.lead(worker))
 
     async def step(self) -> None:
         self._turn += 1
         if self._turn % 2:
-            event = new_event(self._batch_id, PROJECT, BatchExpiryReached())
-            await self._stage.log.append([event], expect={self._batch_id: self._version})
+            event = new_event(self._stream, PROJECT, BatchExpiryReached())
+            await self._stage.log.append([event], expect={self._stream: self._version})
+            self._version += 1
+        elif self._turn % REVOKE_EVERY == 0:
+            batch_id = self._dice.choice(self._batches)
+            await self._stage.log.append(
+                [new_event(batch_id, PROJECT, BatchExpiryReached())],
+                board=Board(batch_id, PROJECT, "running", revoke=True),
+            )
         else:
-            claim = await self._held()
-            assert await self._stage.log.flush([flush_of(claim, [self._lines.pop()])]) == ["recorded"]
-        self._version += 1
+            await self._flush()
 
-    async def _held(self) -> Claim:
-        if self._claim is None or not self._lines:
-            [batch] = await self._stage.board.open_batches([self._batch_id])
-            claim_id = await self._stage.board.hand_out(self._leadership, batch, CHUNK)
-            assert claim_id is not None
-            self._claim = await self._stage.board.claim(claim_id, self._worker)
-            assert self._claim is not None
-            self._lines = self._claim.open_lines()
-        return self._claim
+    async def _flush(self) -> None:
+        while len(self._held) < 4:
+            await self._claim()
+        chosen = self._dice.sample(self._held, self._dice.randint(1, 4))
+        flushes = [flush_of(claim, [lines.pop()]) for claim, lines in chosen]
+        answers = await self._stage.log.flush(flushes)
+        for held, answer in zip(chosen, answers, strict=True):
+            if answer == "lost" or not held[1]:
+                self._held.remove(held)
+
+    async def _claim(self) -> None:
+        [batch] = await self._stage.board.open_batches([self._dice.choice(self._batches)])
+        claim_id = await self._stage.board.hand_out(self._leadership, batch, CHUNK)
+        claim = claim_id and await self._stage.board.claim(claim_id, self._leadership.name)
+        if claim:
+            self._held.append((claim, claim.open_lines()))
 
 
 class _Reader:
@@ -130,7 +141,9 @@ async def measure(owner_url: str, login_url: str, *, writers: int, seconds: floa
             await pool.close()
         await owner.execute("DROP TABLE plain")
 
-        steps = [(await _Writer.make(stage)).step for _ in range(writers)]
+        batches = [await stage.running_batch(LINES) for _ in range(BATCHES)]
+        names = [await stage.worker() for _ in range(writers)]
+        steps = [_Writer(stage, Random(name), batches, await stage.lead(name)).step for name in names]
         reader = _Reader(stage)
         following = asyncio.create_task(reader.follow())
         appends = await _repeat(steps, seconds / 3)

@@ -142,7 +142,7 @@ async def test_whatever_the_order_every_line_has_at_most_one_outcome(
             following.create_task(reader.follow(finished))
             async with asyncio.TaskGroup() as writing:
                 for writer in writers:
-                    writing.create_task(writer.run(steps=40))
+                    writing.create_task(writer.run(steps=80))
                 for _ in range(rebuilds):
                     await rebuild(database.app_url)
             finished.set()
