@@ -32,7 +32,18 @@ def test_help_lists_every_command_without_importing_any(capsys: pytest.CaptureFi
     assert not {"aiohttp", "asyncpg", "litestar", "obstore", "cli.batches", "cli.serve"} & set(loaded)
 
 
-@pytest.mark.parametrize("command", [["batches"], ["batches", "create"], ["files", "download"], ["config"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["batches"],
+        ["batches", "create"],
+        ["files", "download"],
+        ["config"],
+        ["run"],
+        ["demo"],
+        ["rebuild"],
+    ],
+)
 def test_help_of_a_command_has_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command, "--help"]) == ExitCode.OK
     assert f"$ batchmill {' '.join(command)}" in capsys.readouterr().out
