@@ -21,6 +21,7 @@ from engine.routes import Route, route_of
 from events.batch import Batch, ExpireBatch, decide
 from events.bus import LOOK, Notice, Work
 from events.catalog import new_event
+from events.failpoint import at
 from events.journal import Decision, Journal
 from events.log import Board, Leadership
 from events.read_models import Seen
@@ -91,7 +92,7 @@ class Dispatcher:
         """One pass."""
         batches = await self._board.open_batches()
         wants = {(b.batch_id, b.phase) for b in batches}
-        self._looked = {want: at for want, at in self._looked.items() if want in wants}
+        self._looked = {want: when for want, when in self._looked.items() if want in wants}
         for batch in batches:
             if batch.phase == "running" and batch.expires_in <= 0:
                 await self._expire(batch, leadership)
@@ -183,14 +184,16 @@ class Dispatcher:
         for work in ready:
             if now - self._offered.get(work.claim_id, float("-inf")) >= OFFER_AGAIN:
                 self._offered[work.claim_id] = now
+                await at("offer.before")
                 await self._journal.bus.offer(route.name, work)
+                await at("offer.after")
         if len(self._offered) > 4 * FREE_CLAIMS:
-            self._offered = {id: at for id, at in self._offered.items() if now - at < OFFER_AGAIN}
+            self._offered = {id: when for id, when in self._offered.items() if now - when < OFFER_AGAIN}
 
     async def _below_floor(self) -> str | None:
         """Why the disk lets nothing be handed out, if so; looked at once a second."""
-        at, free = self._space
-        if self._clock() - at >= 1.0:
+        looked_at, free = self._space
+        if self._clock() - looked_at >= 1.0:
             free = await self._store.free_space()
             self._space = (self._clock(), free)
         if free is None or free >= self._options.free_space_floor:

@@ -9,7 +9,6 @@ or more answers are held than may be.
 """
 
 import asyncio
-import os
 import random
 import time
 from collections import deque
@@ -31,6 +30,9 @@ from events.lines import ERROR_CODES, WORKER_LOST, LineOutcome
 Result = Reply | InvalidResponse | UpstreamFailure
 _STATUSES: Final = {code: status for status, code in ERROR_CODES.items()}
 _NO_USAGE: Final = Usage()
+AHEAD: Final = 4
+"""Lines queued for each slot below which another chunk is claimed: at 1 ms a line the slots go on for as long
+as a claim takes."""
 
 
 class _Slot:
@@ -69,6 +71,7 @@ class Lane:
         )
         self._limit = ConcurrencyLimit(options.concurrency)
         self._queue: deque[Job] = deque()
+        self._ahead = AHEAD * options.concurrency
         self._slots: set[_Slot] = set()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._under_way = 0
@@ -92,7 +95,7 @@ class Lane:
 
     async def room(self) -> None:
         """Returns when so few lines are queued that another chunk should be claimed."""
-        while len(self._queue) >= 2 * self._options.concurrency:
+        while len(self._queue) >= self._ahead:
             self._room.clear()
             await self._room.wait()
 
@@ -123,7 +126,7 @@ class Lane:
             if not future.done():
                 future.set_result(None)
                 ready -= 1
-        if len(self._queue) < 2 * self._options.concurrency:
+        if len(self._queue) < self._ahead:
             self._room.set()
 
     def lose_worker(self, job: Job) -> None:
@@ -150,10 +153,12 @@ class Lane:
             slot.job = None
 
     def _next(self) -> Job | None:
+        while self._queue and self._queue[0].chunk.lost:
+            self._queue.popleft()
         if not self._queue or not self._may_send():
             return None
         job = self._queue.popleft()
-        if len(self._queue) < 2 * self._options.concurrency:
+        if len(self._queue) < self._ahead:
             self._room.set()
         return job
 
@@ -177,7 +182,7 @@ class Lane:
         self._under_way += 1
         try:
             answer = await self._upstream.send(job.chunk.path, job.body, timeout=self._options.line_timeout)
-            result = conclude(answer, os.urandom)
+            result = conclude(answer, random.randbytes)
             self._expected_answer = max(len(answer.body), self._expected_answer * 15 // 16)
         except UpstreamFailure as failure:
             result = failure

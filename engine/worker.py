@@ -34,6 +34,7 @@ from storage.store import StorageError
 
 _logger = structlog.get_logger()
 STOPS: Final = {BatchCancelRequested.__name__, BatchExpiryReached.__name__}
+ENDS: Final = {*STOPS, BatchFinalizing.__name__}
 INPUTS_HELD: Final = 16
 """Batches whose line index a worker keeps at hand."""
 LONE_DEATHS: Final = 2
@@ -71,6 +72,8 @@ class Worker:
         self._chunks: dict[Chunk, Lane] = {}
         self._held_inputs: OrderedDict[str, InputLines] = OrderedDict()
         self._intake = asyncio.Lock()
+        self._claiming: int | None = None
+        self._called_off: set[str] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
@@ -141,41 +144,58 @@ class Worker:
             await self._see_through(chunk)
 
     async def _claim(self, lane: Lane, work: Work) -> Chunk | None:
-        claim = await self._board.claim(work.claim_id, self._id)
-        if claim is None:
-            return None
-        if claim.suspect and not work.suspect:
-            await self._board.hand_back([claim])
-            return None
+        self._claiming = work.claim_id
+        self._called_off.clear()
         try:
-            chunk, jobs = await self._load(claim)
-        except (BatchmillError, StorageError) as error:
-            _logger.warning("input cannot be read", batch=claim.batch_id, reason=str(error))
-            await self._board.explain({claim.batch_id: f"input cannot be read: {error}"})
-            await self._board.hand_back([claim])
-            await asyncio.sleep(self._options.poll)
-            return None
+            claim = await self._board.claim(work.claim_id, self._id)
+            if claim is None:
+                return None
+            if claim.suspect and not work.suspect:
+                await self._board.hand_back([claim])
+                return None
+            try:
+                chunk, jobs = await self._load(claim)
+            except (BatchmillError, StorageError) as error:
+                _logger.warning("input cannot be read", batch=claim.batch_id, reason=str(error))
+                await self._board.explain({claim.batch_id: f"input cannot be read: {error}"})
+                await self._board.hand_back([claim])
+                return None
+            self._begin(chunk, jobs, lane)
+            return chunk
+        finally:
+            self._claiming = None
+
+    def _begin(self, chunk: Chunk, jobs: Sequence[Job], lane: Lane) -> None:
+        """Puts a chunk to work; one that was called off while it was being claimed is stopped before any
+        line of it is sent."""
         self._chunks[chunk] = lane
         self._idle.clear()
-        if claim.suspect and claim.deaths >= LONE_DEATHS:
+        if chunk.claim.suspect and chunk.claim.deaths >= LONE_DEATHS:
             for job in jobs:
                 lane.lose_worker(job)
-        else:
-            lane.put(jobs)
-        return chunk
+            return
+        lane.put(jobs)
+        if self._stopping or chunk.batch_id in self._called_off:
+            lane.stop(chunk, last_call=chunk.batch_id in self._called_off)
 
     async def _load(self, claim: Claim) -> tuple[Chunk, list[Job]]:
-        seen = await self._models.get(Batch, claim.batch_id)
-        chunk = Chunk(claim, self._id, seen.state, time.monotonic() + claim.expires_in)
+        inputs = await self._inputs_of(claim.batch_id)
+        chunk = Chunk(claim, self._id, inputs.endpoint, time.monotonic() + claim.expires_in)
         jobs = []
-        inputs = self._held_inputs.pop(claim.batch_id, None) or self._inputs(seen)
-        self._held_inputs[claim.batch_id] = inputs
+        async for window in inputs.windows(claim.open_lines()):
+            for line, _, raw in window:
+                jobs.append(Job(chunk, line, *custom_id_and_body(raw)))
+        return chunk, jobs
+
+    async def _inputs_of(self, batch_id: str) -> InputLines:
+        """Where the lines of a batch are; mostly at hand from the chunk before."""
+        inputs = self._held_inputs.pop(batch_id, None)
+        if inputs is None:
+            inputs = self._inputs(await self._models.get(Batch, batch_id))
+        self._held_inputs[batch_id] = inputs
         if len(self._held_inputs) > INPUTS_HELD:
             self._held_inputs.popitem(last=False)
-        async for found in inputs.lines(claim.open_lines()):
-            custom_id_json, body = custom_id_and_body(found.raw)
-            jobs.append(Job(chunk, found.line, custom_id_json, body))
-        return chunk, jobs
+        return inputs
 
     async def _see_through(self, chunk: Chunk) -> None:
         try:
@@ -191,6 +211,8 @@ class Worker:
     def _noticed(self, notices: Sequence[Notice]) -> None:
         """Reacts at once to what was announced; the next beat finds what was not."""
         for notice in notices:
+            if notice.type in ENDS:
+                self._called_off.add(notice.stream_id)
             if notice.type in STOPS:
                 self._stop_chunks(notice.stream_id)
             elif notice.type == BatchFinalizing.__name__:
@@ -217,6 +239,7 @@ class Worker:
             await asyncio.sleep(self._options.beat)
             try:
                 await self._prove_life()
+                await self._give_up_unknown_claims()
                 await self._look_at_held_batches()
                 await self._watch_others()
             except BatchmillError as error:
@@ -234,6 +257,16 @@ class Worker:
             await self._register()
         for lane in self._lanes.values():
             lane.pump()
+
+    async def _give_up_unknown_claims(self) -> None:
+        """Frees what the board says is held here and is not: the answer to a claim or to a hand-back was
+        lost. What is known is asked after the board, so that a claim made meanwhile is not taken for one."""
+        held = await self._board.held_by(self._id)
+        known = {self._claiming, *(chunk.claim.id for chunk in self._chunks)}
+        unknown = [claim for claim in held if claim.id not in known]
+        if unknown:
+            _logger.warning("claims given up", worker=self._id, claims=len(unknown))
+            await self._board.hand_back(unknown)
 
     async def _look_at_held_batches(self) -> None:
         held = {chunk.batch_id for chunk in self._chunks}

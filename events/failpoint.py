@@ -1,16 +1,18 @@
 """Named points at each side of each commit, publish, ack and put, where a test can break a real process.
 
-`BATCHMILL_FAILPOINTS` is a comma-separated list of `name=action[@n]`: `kill` (SIGKILL to the own process
-group), `raise`, `hang`; `@n` acts on the n-th passage (default 1) and only then. Unset, a point costs one
-global lookup.
+`BATCHMILL_FAILPOINTS` is a comma-separated list of `name=action[@n]`; `@n` acts on the n-th passage (default
+1) and only then. Unset, a point costs one global lookup. The actions:
+
+- `kill`: SIGKILL to the own process group.
+- `raise`: what a database says that went away, so that nobody knows whether it did what was asked.
+- `hang`: SIGSTOP to the own process: it stands still there, beats and all, until it is continued.
 """
 
-import asyncio
 import os
 import signal
 from typing import Final
 
-from events.errors import BatchmillError
+from events.errors import BatchmillError, DatabaseUnavailable
 
 ENVIRONMENT: Final = "BATCHMILL_FAILPOINTS"
 NAMES: Final = (
@@ -43,7 +45,7 @@ NAMES: Final = (
 """Every point there is; a name that is not here is refused."""
 
 
-class FailpointRaised(BatchmillError):
+class FailpointRaised(DatabaseUnavailable):
     """The error that a failpoint was told to raise."""
 
 
@@ -90,7 +92,7 @@ async def at(name: str) -> None:
         case "raise":
             raise FailpointRaised(f"failpoint {name}")
         case "hang":
-            await asyncio.Event().wait()
+            os.kill(os.getpid(), signal.SIGSTOP)
 
 
 arm(os.environ.get(ENVIRONMENT, ""))

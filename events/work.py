@@ -88,6 +88,13 @@ class Claim(msgspec.Struct, frozen=True):
         return bits.decode()
 
 
+class Held(msgspec.Struct, frozen=True):
+    """A chunk that a worker holds, as the board knows it."""
+
+    id: int
+    token: UUID
+
+
 class WorkBoard:
     """One call each; nothing is locked across two."""
 
@@ -137,12 +144,17 @@ class WorkBoard:
         await at("claim.after")
         return None if row is None else _claim(row)
 
-    async def hand_back(self, claims: Sequence[Claim]) -> None:
+    async def hand_back(self, claims: Sequence[Claim | Held]) -> None:
         """Gives chunks back with what of them is still open; those no longer held are left alone."""
         await at("hand_back.before")
         async with self._database.writing() as connection:
             await connection.execute(_SQL["hand_back"], [c.id for c in claims], [c.token for c in claims])
         await at("hand_back.after")
+
+    async def held_by(self, worker_id: str) -> list[Held]:
+        """The chunks that a worker holds."""
+        async with self._database.reading() as connection:
+            return [Held(**dict(row)) for row in await connection.fetch(_SQL["held_by"], worker_id)]
 
     async def register(self, worker_id: str) -> None:
         """A worker begins; it may claim from now on, as long as it beats."""

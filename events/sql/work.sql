@@ -51,6 +51,10 @@ WITH mine AS (
     ORDER BY c.id FOR NO KEY UPDATE OF c)
 UPDATE claims c SET worker = NULL, token = NULL FROM mine WHERE c.id = mine.id
 
+-- name: held_by
+-- The chunks that a worker holds.
+SELECT id, token FROM claims WHERE worker = $1
+
 -- name: register
 -- A worker begins to beat.
 INSERT INTO workers (id) VALUES ($1)

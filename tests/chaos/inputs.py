@@ -1,5 +1,6 @@
 """Input files whose lines tell the upstream of the tests what to do; see `tests/upstream.py`."""
 
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -11,6 +12,12 @@ PLAIN: Final = b'"temperature":1'
 def names(count: int) -> list[str]:
     """The custom_ids of so many lines, in order."""
     return [f"line-{n}" for n in range(count)]
+
+
+def fresh_names(count: int) -> list[str]:
+    """The custom_ids of so many lines that no other batch has."""
+    of_this_batch = secrets.token_hex(4)
+    return [f"line-{of_this_batch}-{n}" for n in range(count)]
 
 
 def body(line: str, directive: str = "", more: bytes = PLAIN) -> bytes:

@@ -7,10 +7,10 @@ import signal
 import sys
 import time
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiohttp
 import msgspec
@@ -22,6 +22,8 @@ PROGRAM: Final = Path(sys.executable).with_name("batchmill")
 READY_WITHIN: Final = 30.0
 BOUND: Final = 90.0
 """Seconds after which a wait for anything is a failure of the test."""
+PATIENCE: Final = 0.05
+"""Seconds between two tries of a client."""
 QUICK: Final = {
     "lease": "1s",
     "beat": "250ms",
@@ -37,6 +39,7 @@ QUICK: Final = {
 """Settings that let minutes happen in seconds."""
 _READY: Final = re.compile(r"ready at (http://\S+)")
 
+T = TypeVar("T")
 Json = dict[str, Any]  # whatever the API answers
 
 
@@ -139,6 +142,34 @@ class Mill:
             pid = (self.folder / "postgres" / "data" / "postmaster.pid").read_text().splitlines()[0]
             os.kill(int(pid), signal.SIGKILL)
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it stands still: frozen, or at a failpoint that hangs."""
+        assert self._process is not None
+        options = os.WSTOPPED | os.WNOWAIT | os.WNOHANG
+        try:
+            return os.waitid(os.P_PID, self._process.pid, options) is not None
+        except ChildProcessError:
+            return False
+
+    async def deaths(self) -> AsyncIterator[int]:
+        """Its exit status whenever it has ended, until the caller leaves; the caller starts it again."""
+        while True:
+            yield await self._gone()
+
+    async def patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Asks as a client does who knows that servers die: again, as soon as it is up."""
+        async with asyncio.timeout(BOUND):
+            while True:
+                try:
+                    return await ask()
+                except (aiohttp.ClientError, ConnectionError, TimeoutError):
+                    pass
+                except Refused as refused:
+                    if refused.status != 503:
+                        raise
+                await asyncio.sleep(PATIENCE)
+
     async def upload(self, content: bytes) -> str:
         """Uploads an input file; returns its id."""
         form = aiohttp.FormData()
@@ -166,6 +197,14 @@ class Mill:
     async def cancel(self, batch_id: str) -> Json:
         """Cancels the batch; returns it as it was answered."""
         return await self._json("POST", f"/batches/{batch_id}/cancel")
+
+    async def batch_of_file(self, file_id: str) -> str:
+        """The batch of an input file, created where there is none yet: what a client does who never saw
+        the answer."""
+        for batch in (await self._json("GET", "/batches?limit=100"))["data"]:
+            if batch["input_file_id"] == file_id:
+                return str(batch["id"])
+        return await self.create(file_id)
 
     async def delete_file(self, file_id: str) -> Json:
         """Deletes a file."""

@@ -15,6 +15,8 @@ from tests.upstream import visits
 _RECORDED = """
     SELECT lines, recorded_at FROM events WHERE stream_id = $1 AND type = 'LinesCompleted' ORDER BY version
 """
+_BODIES = "SELECT count(*) FROM attachments WHERE batch_id = $1"
+_GONE = "SELECT stored FROM read_models WHERE kind = 'file' AND hidden"
 
 
 async def story_of(
@@ -39,6 +41,21 @@ async def story_of(
         recorded=await _recorded(url, batch["id"], lines),
         kills=kills,
     )
+
+
+async def remains_of(mill: Mill, batch_id: str) -> int:
+    """How many bodies of a batch's lines the database still holds, and how many objects of files that are
+    gone the folder."""
+    url = running_database_url(mill.folder)
+    if url is None:
+        raise ConnectionError("the database is not up")
+    connection = await asyncpg.connect(url)
+    try:
+        bodies = int(await connection.fetchval(_BODIES, batch_id))
+        gone = [row["stored"] for row in await connection.fetch(_GONE)]
+    finally:
+        await connection.close()
+    return bodies + sum((mill.folder / "files" / str(stored)).exists() for stored in gone)
 
 
 async def _recorded(url: str, batch_id: str, lines: Sequence[str]) -> Mapping[str, float]:
