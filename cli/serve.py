@@ -69,6 +69,7 @@ async def serve_until_stopped(settings: Settings, told: Told, stopping: asyncio.
     from api.app import create_app
     from api.services import ApiServices
     from cli.api_parts import UpstreamModels, api_options
+    from cli.garbage import collect_less
     from cli.keys import first_key
     from cli.listening import HttpServer, is_loopback, listen, url_of
     from cli.logs import set_up_logs
@@ -101,6 +102,7 @@ async def serve_until_stopped(settings: Settings, told: Told, stopping: asyncio.
             ]
             serving = group.create_task(server.run_until_stopped())
             await server.accepting()
+            collect_less()
             await told(url_of(listener), secret)
             await stopping.wait()
             _logger.info("stopping", drain=settings.drain)

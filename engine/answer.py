@@ -23,7 +23,7 @@ _TOKENS_AT_MOST: Final = 10**12
 _REQUEST_ID_CHARACTERS: Final = 200
 
 
-class Reply(msgspec.Struct, frozen=True):
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """An HTTP answer as a line keeps it: `body` is valid JSON on one line, `usage` a success's tokens."""
 
     status: int
@@ -46,7 +46,8 @@ class InvalidResponse(msgspec.Struct, frozen=True):
 
 
 def conclude(answer: Answer, random_bytes: Callable[[int], bytes]) -> Reply | InvalidResponse:
-    """What an answer is worth; `random_bytes` (such as `os.urandom`) names a request the upstream did not."""
+    """What an answer is worth; `random_bytes` (such as `random.randbytes`: an
+    id is no secret) names a request that the upstream did not."""
     success = 200 <= answer.status < 300
     usage = _read(answer.body)
     if usage is None:

@@ -14,7 +14,6 @@ import hashlib
 from uuid import UUID
 
 from engine.routes import Tries
-from events.batch import Batch
 from events.work import Claim
 
 
@@ -36,10 +35,12 @@ class Job:
 class Chunk:
     """What a worker holds of a batch by one claim."""
 
-    def __init__(self, claim: Claim, worker_id: str, batch: Batch, deadline: float) -> None:
+    def __init__(self, claim: Claim, worker_id: str, path: str, deadline: float) -> None:
+        """`path` is where its lines are posted, `deadline` when they are not tried any more, on the worker's
+        clock."""
         self.claim = claim
         self.worker_id = worker_id
-        self.path = batch.created.endpoint
+        self.path = path
         self.deadline = deadline
         self.stopping = False
         self.last_call = False

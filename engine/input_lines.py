@@ -43,6 +43,8 @@ class InputLines:
     def __init__(self, log: Log, store: Store, batch_id: str, created: BatchCreated) -> None:
         if created.input is None:
             raise BadIndex(f"batch {batch_id} has no input file: it cannot have started")
+        self.endpoint = created.endpoint
+        """The path that its lines are posted to."""
         self._log = log
         self._store = store
         self._batch_id = batch_id
@@ -58,17 +60,24 @@ class InputLines:
         Raises `InputChanged` where the file does not hold what was validated, `BadIndex` where the index does
         not tell, and as `Store.read`.
         """
+        async for window in self.windows(ordinals):
+            for found in window:
+                yield found
+
+    async def windows(self, ordinals: Iterable[int]) -> AsyncIterator[list[InputLine]]:
+        """The same as `lines`, those that were read together at once."""
         window: list[tuple[int, LineSpan]] = []
+        block: IndexBlock | None = None
         for line in ordinals:
-            span = (self._held(line) or await self._block(line)).span(line)
+            if block is None or line not in block.lines:
+                block = self._held(line) or await self._block(line)
+            span = block.span(line)
             if window and not _near(window[0][1], window[-1][1], span):
-                for found in await self._read(window):
-                    yield found
+                yield await self._read(window)
                 window = []
             window.append((line, span))
         if window:
-            for found in await self._read(window):
-                yield found
+            yield await self._read(window)
 
     async def _read(self, window: Sequence[tuple[int, LineSpan]]) -> list[InputLine]:
         start, end = window[0][1].start, window[-1][1].end

@@ -15,7 +15,7 @@ ANSWER_CAP: Final = 16 << 20
 """Most bytes of one answer's body, after decompression."""
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """An HTTP answer, read to its end. Header names are looked up in lower case; the body is decompressed."""
 
     status: int

@@ -34,7 +34,7 @@ Reason = Literal["done", "cancelled", "expired"]
 TERMINAL: frozenset[Status] = frozenset({"failed", "completed", "expired", "cancelled"})
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens, summed over lines."""
 
     input_tokens: int = 0

@@ -47,22 +47,18 @@ class IndexBlock:
     def __init__(
         self, first_line: int, starts: "array[int]", ends: "array[int]", numbers: "array[int]", digests: bytes
     ) -> None:
-        self._first_line = first_line
+        self.lines = range(first_line, first_line + len(starts))
+        """The ordinals of its lines."""
         self._starts = starts
         self._ends = ends
         self._numbers = numbers
         self._digests = digests
 
-    @property
-    def lines(self) -> range:
-        """The ordinals of its lines."""
-        return range(self._first_line, self._first_line + len(self._starts))
-
     def span(self, line: int) -> LineSpan:
         """Where `line` lies; raises `IndexError` when it is in another block."""
         if line not in self.lines:
             raise IndexError(f"line {line} is not among the lines {self.lines} of this block")
-        at = line - self._first_line
+        at = line - self.lines.start
         digest = self._digests[at * DIGEST_BYTES : (at + 1) * DIGEST_BYTES]
         return LineSpan(self._starts[at], self._ends[at], digest, self._numbers[at])
 

@@ -29,7 +29,7 @@ ERROR_CODES: Final = {
 """Statuses of lines that never got a usable HTTP answer; every other status is the HTTP status."""
 
 
-class LineOutcome(msgspec.Struct, frozen=True):
+class LineOutcome(msgspec.Struct, frozen=True, gc=False):
     """What became of one line. `result` is its whole line of the output or error file, with its newline.
 
     `line` is the ordinal among the request lines of the input, from 0. `started` is Unix time in seconds,
