@@ -69,8 +69,8 @@ def migrations() -> list[Migration]:
 async def migrate(owner_url: str, app_login: str, *, program: str | None = None) -> list[str]:
     """Applies what is missing and gives `app_login` the application's rights; returns the names applied.
 
-    Raises `SchemaRefused` for a schema that needs a newer program or that was changed by hand,
-    `DatabaseUnavailable` where the database cannot be reached.
+    Raises `SchemaRefused` for a schema that needs a newer program or that was changed by hand, and where the
+    login lacks the rights; `DatabaseUnavailable` where the database cannot be reached.
     """
     connection = await single_connection(owner_url)
     try:
@@ -82,6 +82,11 @@ async def migrate(owner_url: str, app_login: str, *, program: str | None = None)
         return await _apply_missing(connection)
     except LOST as error:
         raise DatabaseUnavailable(f"the database went away in a migration; run it again: {error}") from error
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise SchemaRefused(
+            f"this login may not migrate ({error}): give one that owns the database and may make roles in "
+            "BATCHMILL_DATABASE_OWNER_URL"
+        ) from error
     finally:
         await asyncio.shield(connection.close(timeout=10))
 
