@@ -1,0 +1,137 @@
+"""`batchmill keys`: made, listed and taken away, with a server at work and without one."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from openai import AuthenticationError, NotFoundError, OpenAI
+
+from cli.exit_codes import ExitCode
+from tests.serve_process import ServeProcess, environment, ran, serve_process
+
+LINE = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[]}}'
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder that the tests of this module share."""
+    return tmp_path_factory.mktemp("keys") / "data"
+
+
+@pytest.fixture
+def settings(folder: Path) -> dict[str, str]:
+    return {"BATCHMILL_DATA_DIR": str(folder)}
+
+
+@pytest.fixture
+def serving(settings: dict[str, str]) -> Iterator[ServeProcess]:
+    """A server on that folder, with a key of its operator's."""
+    with serve_process(settings=settings | {"BATCHMILL_API_KEY": "sk-operator"}) as served:
+        assert served.url
+        yield served
+
+
+def made_key(settings: dict[str, str], *options: str) -> dict[str, str]:
+    """A new key: its id, its project, itself."""
+    made = ran("keys", "create", *options, "--json", settings=settings)
+    assert made.returncode == ExitCode.OK, made.stderr
+    found: dict[str, str] = json.loads(made.stdout)
+    return found
+
+
+def listed_keys(settings: dict[str, str]) -> dict[str, dict[str, object]]:
+    """The keys by their ids."""
+    listed = ran("keys", "list", "--json", settings=settings)
+    assert listed.returncode == ExitCode.OK, listed.stderr
+    return {key["id"]: key for key in json.loads(listed.stdout)}
+
+
+def test_keys_need_no_server(settings: dict[str, str]) -> None:
+    key = made_key(settings, "--project", "research", "--name", "nightly")
+    listed = listed_keys(settings)[key["id"]]
+    assert (listed["project"], listed["name"], listed["revoked_at"]) == ("research", "nightly", None)
+    assert key["key"] not in json.dumps(listed)
+    assert ran("keys", "revoke", key["id"], settings=settings).returncode == ExitCode.OK
+    assert listed_keys(settings)[key["id"]]["revoked_at"] is not None
+
+
+def test_keys_of_a_running_server_open_and_close_it_at_once(
+    serving: ServeProcess, settings: dict[str, str]
+) -> None:
+    shown = ran("keys", "create", settings=settings)
+    secret = shown.stdout.strip()
+    assert "of project default, shown this once" in shown.stderr
+    client = serving.client(secret)
+    assert client.batches.list().data == []
+    (key_id,) = [word for word in shown.stderr.split() if word.startswith("key_")]
+    assert ran("keys", "revoke", key_id, settings=settings).returncode == ExitCode.OK
+    with pytest.raises(AuthenticationError) as refused:
+        client.batches.list()
+    assert refused.value.code == "invalid_api_key"
+    assert secret not in str(refused.value)
+    assert serving.client("sk-operator").batches.list().data == []
+
+
+def test_a_project_sees_its_own_objects_only(serving: ServeProcess, settings: dict[str, str]) -> None:
+    mine, theirs, mine_too = (
+        serving.client(made_key(settings, "--project", project)["key"])
+        for project in ("search", "ads", "search")
+    )
+    file = mine.files.create(file=LINE, purpose="batch")
+    batch = created(mine, file.id)
+    assert mine_too.files.retrieve(file.id).id == file.id
+    assert [seen.id for seen in mine_too.batches.list()] == [batch]
+    assert theirs.files.list().data == []
+    assert theirs.batches.list().data == []
+    for look in (
+        lambda: theirs.files.retrieve(file.id),
+        lambda: theirs.files.content(file.id),
+        lambda: theirs.files.delete(file.id),
+        lambda: theirs.batches.retrieve(batch),
+        lambda: theirs.batches.cancel(batch),
+        lambda: theirs.batches.list(after=batch),
+    ):
+        with pytest.raises(NotFoundError):
+            look()
+    mine.batches.cancel(batch)
+
+
+def created(client: OpenAI, file_id: str) -> str:
+    return client.batches.create(
+        input_file_id=file_id, endpoint="/v1/chat/completions", completion_window="24h"
+    ).id
+
+
+def test_an_unknown_key_is_not_found(settings: dict[str, str]) -> None:
+    revoked = ran("keys", "revoke", "key_of_nobody", settings=settings)
+    assert revoked.returncode == ExitCode.NOT_FOUND
+    assert revoked.stderr == "batchmill: there is no key key_of_nobody: `batchmill keys list` shows them\n"
+
+
+def test_a_key_of_the_environment_that_was_revoked_is_refused(settings: dict[str, str]) -> None:
+    given = settings | {"BATCHMILL_API_KEY": "sk-given"}
+    with serve_process(settings=given) as served:
+        assert served.client("sk-given").batches.list().data == []
+    (key_id,) = [id for id, key in listed_keys(settings).items() if key["hint"] == "…iven"]
+    assert ran("keys", "revoke", key_id, settings=settings).returncode == ExitCode.OK
+    with serve_process(settings=given) as served:
+        assert served.exit_code() == ExitCode.USAGE
+    assert served.said[-1] == (
+        f"batchmill: the key in BATCHMILL_API_KEY was revoked as {key_id}: give another"
+    )
+
+
+@pytest.mark.parametrize("name", ["", "Research", "-a", "a b", "a" * 64])
+def test_a_project_has_a_name_that_can_be_typed(settings: dict[str, str], name: str) -> None:
+    made = ran("keys", "create", f"--project={name}", settings=settings)
+    assert made.returncode == ExitCode.USAGE
+    assert "is no name" in made.stderr
+
+
+def test_a_list_is_a_table_for_people(settings: dict[str, str]) -> None:
+    assert environment().keys().isdisjoint({"BATCHMILL_DATA_DIR"})
+    made_key(settings, "--project", "for-the-table")
+    listed = ran("keys", "list", settings=settings)
+    assert listed.stdout.splitlines()[0].split() == ["id", "project", "name", "key", "created", "revoked"]
+    assert any("for-the-table" in line for line in listed.stdout.splitlines())
