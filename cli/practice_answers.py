@@ -117,7 +117,7 @@ def _response(request: Json, name: str) -> Json:
         "tools": [],
         "usage": {
             "input_tokens": _tokens(asked),
-            "input_tokens_details": {"cached_tokens": 0},
+            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
             "output_tokens": _tokens(said),
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": _tokens(asked) + _tokens(said),
@@ -145,11 +145,11 @@ def _embeddings(request: Json, name: str) -> Json:
 def _moderation(request: Json, name: str) -> Json:
     given = _required(request, "input")
     parts = given if isinstance(given, list) else [given]
-    kinds = ("harassment", "hate", "illicit", "self-harm", "sexual", "violence")
     result = {
         "flagged": False,
-        "categories": dict.fromkeys(kinds, False),
-        "category_scores": dict.fromkeys(kinds, 0.0),
+        "categories": dict.fromkeys(_HARMS, False),
+        "category_scores": dict.fromkeys(_HARMS, 0.0),
+        "category_applied_input_types": {harm: ["text"] for harm in _HARMS},
     }
     return {"id": f"modr-{name}", "model": MODEL, "results": [result for _ in parts]}
 
@@ -161,6 +161,13 @@ ENDPOINTS: Final[dict[str, Callable[[Json, str], Json]]] = {
     "/v1/embeddings": _embeddings,
     "/v1/moderations": _moderation,
 }
+
+
+_HARMS: Final = (
+    *("harassment", "harassment/threatening", "hate", "hate/threatening", "illicit", "illicit/violent"),
+    *("self-harm", "self-harm/instructions", "self-harm/intent", "sexual", "sexual/minors"),
+    *("violence", "violence/graphic"),
+)
 
 
 def _required(request: Json, name: str) -> object:
