@@ -7,14 +7,15 @@ import signal
 import sys
 import time
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import aiohttp
 import msgspec
 
+from cli.data_folder import running_database_url
 from events.failpoint import ENVIRONMENT
 
 KEY: Final = "sk-chaos"
@@ -39,7 +40,6 @@ QUICK: Final = {
 """Settings that let minutes happen in seconds."""
 _READY: Final = re.compile(r"ready at (http://\S+)")
 
-T = TypeVar("T")
 Json = dict[str, Any]  # whatever the API answers
 
 
@@ -95,6 +95,20 @@ class Mill:
                 await self._something()
         if not self.url and not failpoints:
             raise AssertionError("it did not start:\n" + "\n".join(self.said[-20:]))
+
+    @property
+    def files(self) -> Path:
+        """The folder of the objects."""
+        given = self._settings.get("storage_url")
+        return self.folder / "files" if given is None else Path(given.removeprefix("file://"))
+
+    @property
+    def database(self) -> str:
+        """A login of its database. Raises `ConnectionError` while the embedded one is down."""
+        url = self._settings.get("database_url") or running_database_url(self.folder)
+        if url is None:
+            raise ConnectionError("the embedded database is down")
+        return url
 
     @property
     def running(self) -> bool:
@@ -156,19 +170,6 @@ class Mill:
         """Its exit status whenever it has ended, until the caller leaves; the caller starts it again."""
         while True:
             yield await self._gone()
-
-    async def patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Asks as a client does who knows that servers die: again, as soon as it is up."""
-        async with asyncio.timeout(BOUND):
-            while True:
-                try:
-                    return await ask()
-                except (aiohttp.ClientError, ConnectionError, TimeoutError):
-                    pass
-                except Refused as refused:
-                    if refused.status != 503:
-                        raise
-                await asyncio.sleep(PATIENCE)
 
     async def upload(self, content: bytes) -> str:
         """Uploads an input file; returns its id."""

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import asyncpg
 
-from cli.data_folder import running_database_url
 from events.lines import unpack_facts
 from tests.chaos.checker import Kill, Story
 from tests.chaos.mill import Mill, Polls
@@ -25,12 +24,9 @@ async def story_of(
     lines: Sequence[str],
     ledger: Path,
     kills: Sequence[Kill] = (),
-    database: str | None = None,
 ) -> Story:
     """The story of a batch that has ended, as a running mill and its database tell it."""
     batch = await polls.until_ended()
-    url = database or running_database_url(mill.folder)
-    assert url is not None
     among = set(lines)
     return Story(
         lines=lines,
@@ -38,7 +34,7 @@ async def story_of(
         output=await mill.content(batch["output_file_id"]),
         errors=await mill.content(batch["error_file_id"]),
         visits=[visit for visit in visits(ledger) if visit.line in among],
-        recorded=await _recorded(url, batch["id"], lines),
+        recorded=await _recorded(mill.database, batch["id"], lines),
         kills=kills,
     )
 
@@ -46,16 +42,13 @@ async def story_of(
 async def remains_of(mill: Mill, batch_id: str) -> int:
     """How many bodies of a batch's lines the database still holds, and how many objects of files that are
     gone the folder."""
-    url = running_database_url(mill.folder)
-    if url is None:
-        raise ConnectionError("the database is not up")
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(mill.database)
     try:
         bodies = int(await connection.fetchval(_BODIES, batch_id))
         gone = [row["stored"] for row in await connection.fetch(_GONE)]
     finally:
         await connection.close()
-    return bodies + sum((mill.folder / "files" / str(stored)).exists() for stored in gone)
+    return bodies + sum((mill.files / str(stored)).exists() for stored in gone)
 
 
 async def _recorded(url: str, batch_id: str, lines: Sequence[str]) -> Mapping[str, float]:
