@@ -8,13 +8,12 @@ costs time, never lines.
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import structlog
 
-from engine.cutting import enough, next_cut
+from engine.cutting import next_cuts
 from engine.desk import may_finalize
 from engine.options import EngineOptions
 from engine.routes import Route, route_of
@@ -90,7 +89,9 @@ class Dispatcher:
 
     async def look_at_everything(self, leadership: Leadership) -> None:
         """One pass."""
-        batches = await self._board.open_batches()
+        batches, free, workers = await asyncio.gather(
+            self._board.open_batches(), self._board.free_claims(FREE_CLAIMS), self._board.workers()
+        )
         wants = {(b.batch_id, b.phase) for b in batches}
         self._looked = {want: when for want, when in self._looked.items() if want in wants}
         for batch in batches:
@@ -98,7 +99,7 @@ class Dispatcher:
                 await self._expire(batch, leadership)
             elif batch.phase == "planning" or may_finalize(batch):
                 await self._have_looked_at(batch)
-        reasons = await self._hand_out(batches, leadership)
+        reasons = await self._hand_out(batches, free, len(workers), leadership)
         changed = {b.batch_id: reasons.get(b.batch_id) for b in batches if b.phase == "running"}
         changed = {id: r for id, r in changed.items() if r != _waiting(batches, id)}
         if changed:
@@ -126,11 +127,11 @@ class Dispatcher:
             self._looked[wants] = now
             await self._journal.bus.announce([Notice(batch.batch_id, LOOK, 0)])
 
-    async def _hand_out(self, batches: Sequence[OpenBatch], leadership: Leadership) -> dict[str, str]:
+    async def _hand_out(
+        self, batches: Sequence[OpenBatch], free: Sequence[Work], workers: int, leadership: Leadership
+    ) -> dict[str, str]:
         """Cuts and offers chunks; answers why batches get none."""
         running = {b.batch_id: b for b in batches if b.phase == "running"}
-        free = [work for work in await self._board.free_claims(FREE_CLAIMS) if work.batch_id in running]
-        workers = len(await self._board.workers())
         floor = await self._below_floor()
         reasons: dict[str, str] = {}
         for route, health in self._routes:
@@ -157,27 +158,13 @@ class Dispatcher:
         workers: int,
         leadership: Leadership,
     ) -> None:
-        most = self._options.chunk_lines
-        held = {b.batch_id: b for b in batches}
-        free_lines = sum(held[w.batch_id].open_lines // max(1, _chunks(held[w.batch_id])) for w in ready)
-        free_chunks = len(ready)
-        in_hand = Counter[str]()
-        for batch in batches:
-            in_hand[batch.project_id] += batch.open_lines
         await self._offer(route, ready)
-        while not enough(free_lines, free_chunks, workers, most):
-            cut = next_cut(list(held.values()), in_hand, workers, most)
-            if cut is None:
-                return
-            claim_id = await self._board.hand_out(leadership, cut.batch, cut.lines)
-            if claim_id is None:
-                del held[cut.batch.batch_id]
-                continue
-            held[cut.batch.batch_id] = cut.batch.after(cut.lines)
-            in_hand[cut.batch.project_id] += cut.lines
-            free_lines += cut.lines
-            free_chunks += 1
-            await self._offer(route, [Work(cut.batch.batch_id, claim_id)])
+        cuts = next_cuts(batches, ready, workers, self._options.chunk_lines)
+        if not cuts:
+            return
+        claim_ids = await self._board.hand_out_all(leadership, [(cut.batch, cut.lines) for cut in cuts])
+        made = zip(cuts, claim_ids, strict=True)
+        await self._offer(route, [Work(cut.batch.batch_id, id) for cut, id in made if id is not None])
 
     async def _offer(self, route: Route, ready: Sequence[Work]) -> None:
         now = self._clock()
@@ -204,10 +191,6 @@ class Dispatcher:
     def _route(self, batch: OpenBatch) -> str | None:
         route = route_of([route for route, _ in self._routes], batch.model or "")
         return None if route is None else route.name
-
-
-def _chunks(batch: OpenBatch) -> int:
-    return batch.held + batch.free
 
 
 def _waiting(batches: Sequence[OpenBatch], batch_id: str) -> str | None:

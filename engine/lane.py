@@ -30,7 +30,7 @@ from events.lines import ERROR_CODES, WORKER_LOST, LineOutcome
 Result = Reply | InvalidResponse | UpstreamFailure
 _STATUSES: Final = {code: status for status, code in ERROR_CODES.items()}
 _NO_USAGE: Final = Usage()
-AHEAD: Final = 4
+AHEAD: Final = 8
 """Lines queued for each slot below which another chunk is claimed: at 1 ms a line the slots go on for as long
 as a claim takes."""
 

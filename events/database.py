@@ -92,8 +92,11 @@ class Database:
 
     @asynccontextmanager
     async def _lend(self, pool: Pool) -> AsyncIterator[Connection]:
+        # Neither asyncpg's own time-out here nor a shield around the release, which has one already: each is a
+        # task of its own, and a call would wait several times for its turn in a busy loop.
         try:
-            connection = await pool.acquire(timeout=self._patience)
+            async with asyncio.timeout(self._patience):
+                connection = await pool.acquire()
         except TimeoutError as error:
             raise LogBusy(
                 f"no database connection was free for {self._patience:g} s: the database is overloaded"
@@ -109,7 +112,7 @@ class Database:
                 await pool.expire_connections()
                 raise
             finally:
-                await asyncio.shield(pool.release(connection, timeout=self._patience))
+                await pool.release(connection, timeout=self._patience)
 
     async def close(self) -> None:
         """Closes both pools; what is still running after `patience` is cut."""

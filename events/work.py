@@ -117,13 +117,26 @@ class WorkBoard:
     async def hand_out(self, leadership: Leadership, batch: OpenBatch, lines: int) -> int | None:
         """Cuts the next `lines` lines of a batch into a chunk and returns its claim id; None where the
         batch has moved on. Raises `LeadershipLost`."""
+        return (await self.hand_out_all(leadership, [(batch, lines)]))[0]
+
+    async def hand_out_all(
+        self, leadership: Leadership, cuts: Sequence[tuple[OpenBatch, int]]
+    ) -> list[int | None]:
+        """The same for several cuts in one commit; of those of one batch each begins where the one before
+        ends. The claim ids are in the order of the cuts."""
         await at("hand_out.before")
         async with self._database.writing() as connection:
-            made = await connection.fetchval(
-                _SQL["hand_out"], leadership.name, leadership.token, batch.batch_id, batch.next_line, lines
+            rows = await connection.fetch(
+                _SQL["hand_out"],
+                leadership.name,
+                leadership.token,
+                [batch.batch_id for batch, _ in cuts],
+                [batch.next_line for batch, _ in cuts],
+                [lines for _, lines in cuts],
             )
         await at("hand_out.after")
-        return cast("int | None", made)
+        made = {row["cut"]: row["claim_id"] for row in rows}
+        return [made[cut] for cut in range(1, len(cuts) + 1)]
 
     async def explain(self, reasons: Mapping[str, str | None]) -> None:
         """Says of batches why they wait; None: they do not."""

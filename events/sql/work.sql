@@ -18,8 +18,12 @@ ORDER BY b.expires_at, b.batch_id
 SELECT EXISTS (SELECT 1 FROM batch_work WHERE input_file_id = $1)
 
 -- name: hand_out
--- Cuts the next lines of a batch into a claim; see the function in migrations/0002_board.sql.
-SELECT hand_out($1, $2, $3, $4, $5)
+-- Cuts the next lines of batches into claims, batches in order so that two who do it cannot deadlock; see
+-- the function in migrations/0002_board.sql.
+SELECT n.cut, hand_out($1, $2, n.batch_id, n.next_line, n.lines) AS claim_id
+FROM (SELECT * FROM unnest($3::text[], $4::bigint[], $5::integer[])
+          WITH ORDINALITY AS c (batch_id, next_line, lines, cut)
+      ORDER BY c.batch_id, c.next_line) n
 
 -- name: explain
 -- Says of batches why they wait; rows locked in order, so that two who explain cannot deadlock.
