@@ -117,8 +117,9 @@ class Worker:
             _logger.warning("drain time is over", chunks=len(self._chunks))
         for chunk, lane in list(self._chunks.items()):
             lane.abort(chunk)
-        if self._id:
-            await self._board.leave(self._id)
+        leaving, self._id = self._id, ""
+        if leaving:
+            await self._board.leave(leaving)
 
     def _taker(self, lane: Lane) -> Callable[[Work], Coroutine[None, None, None]]:
         async def take(work: Work) -> None:
@@ -235,8 +236,9 @@ class Worker:
         self._id, self._confirmed = id, before
 
     async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(self._options.beat)
+        """Until it leaves; it has no id any more then."""
+        await asyncio.sleep(self._options.beat)
+        while self._id:
             try:
                 await self._prove_life()
                 await self._give_up_unknown_claims()
@@ -245,12 +247,13 @@ class Worker:
             except BatchmillError as error:
                 self._watches.clear()
                 _logger.warning("beat failed", worker=self._id, reason=str(error))
+            await asyncio.sleep(self._options.beat)
 
     async def _prove_life(self) -> None:
         before = self._clock()
         if await self._board.beat(self._id):
             self._confirmed = before
-        else:
+        elif self._id:
             _logger.warning("declared dead", worker=self._id, chunks=len(self._chunks))
             for chunk, lane in list(self._chunks.items()):
                 lane.abort(chunk)
