@@ -226,6 +226,9 @@ BEGIN
 END
 $$;
 
+-- `enable_seqscan = off` in what follows: the plans of a function are kept for as long as its session, also
+-- those made while a table was small, or before an old snapshot let its dead rows pile up.
+
 -- Records events of one or several streams in one transaction; returns their positions.
 CREATE FUNCTION append(
     event_ids uuid[], streams text[], projects text[], types text[], datas text[], line_facts bytea[],
@@ -234,7 +237,8 @@ CREATE FUNCTION append(
     expected_streams text[], expected_versions bigint[],
     model_rows json, board json, leader text, leader_token uuid
 ) RETURNS bigint[]
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = public, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     positions bigint[] := '{}';
     recorded bigint;
@@ -289,7 +293,8 @@ CREATE FUNCTION flush(
     event_ids uuid[], streams text[], projects text[], types text[], datas text[], line_facts bytea[],
     metadatas text[], attachment_digests bytea[], content_digests bytea[], salts bytea[], bodies bytea[]
 ) RETURNS text[]
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = public, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     results text[] := array_fill(NULL::text, ARRAY[cardinality(claim_ids)]);
     bits varbit;
@@ -338,7 +343,8 @@ $$;
 -- Erases the bodies of an ended batch whose output file (error file, where there is no output) is gone; the
 -- events and their digests stay.
 CREATE FUNCTION erase(batch text, file text) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = public, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     erased bigint;
 BEGIN

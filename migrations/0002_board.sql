@@ -5,7 +5,7 @@
 -- Cuts the next lines of a batch into a chunk that a worker may claim; NULL where the board has moved on.
 CREATE FUNCTION hand_out(leader text, leader_token uuid, batch text, from_line bigint, line_count integer)
 RETURNS bigint
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off AS $$
 DECLARE
     made bigint;
 BEGIN
@@ -60,7 +60,7 @@ $$;
 -- already further is left alone.
 CREATE FUNCTION advance(leader text, leader_token uuid, name text, upto bigint,
                         ids text[], versions bigint[], states text[], parks text[]) RETURNS void
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off AS $$
 BEGIN
     PERFORM require_leadership(leader, leader_token);
     PERFORM 1 FROM read_models m WHERE m.id = ANY (ids) ORDER BY m.id FOR NO KEY UPDATE;
