@@ -74,6 +74,7 @@ async def serve_until_stopped(settings: Settings, told: Told, stopping: asyncio.
     from cli.listening import HttpServer, is_loopback, listen, url_of
     from cli.logs import set_up_logs
     from cli.stack import open_engine, open_stack
+    from events.migrate import program_version
 
     set_up_logs(settings.log_level, settings.log_format)
     stopping = stopping or asyncio.Event()
@@ -103,6 +104,7 @@ async def serve_until_stopped(settings: Settings, told: Told, stopping: asyncio.
             serving = group.create_task(server.run_until_stopped())
             await server.accepting()
             collect_less()
+            _logger.info("serving", url=url_of(listener), version=program_version())
             await told(url_of(listener), secret)
             await stopping.wait()
             _logger.info("stopping", drain=settings.drain)

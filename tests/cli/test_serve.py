@@ -281,12 +281,16 @@ async def test_the_log_is_json_and_tells_neither_keys_nor_bodies(
             client = served.client(KEY)
             batch = await asyncio.to_thread(batch_of, client, requests(*texts))
             await asyncio.to_thread(ended, client, batch)
-            await asyncio.to_thread(batch_of, client, requests(SECRET_BODY) + b"\n" + SECRET_BODY.encode())
+            wrong = requests(SECRET_BODY) + b"\n" + SECRET_BODY.encode()
+            await asyncio.to_thread(ended, client, await asyncio.to_thread(batch_of, client, wrong))
             with pytest.raises(AuthenticationError):
                 await asyncio.to_thread(served.client("sk-a-guess").batches.list)
             assert await asyncio.to_thread(served.end) == ExitCode.OK
     events = [json.loads(line) for line in served.said if not line.startswith("Batchmill is ready")]
-    assert {event["level"] for event in events} <= {"debug", "info", "warning"}
+    assert {event["level"] for event in events} == {"info"}
+    assert sorted(event["event"] for event in events) == sorted(
+        ["leading", "serving", "batch planned", "batch ended", "batch planned", "stopping", "stopped"]
+    )
     assert [event["event"] for event in events if event.get("batch") == batch.id] == [
         "batch planned",
         "batch ended",
