@@ -22,7 +22,8 @@ from tests.events.stage import Stage
 LEASE: Final = 0.4
 BEAT: Final = 0.05
 PATIENCE: Final = 20.0
-SHORT: Final = st.floats(0.01, 0.5)
+SHORT: Final = st.integers(1, 32).map(lambda n: n / 64)
+"""Pauses that no sum of them rounds, at most half of a lease of one second."""
 
 
 @given(st.lists(st.tuples(SHORT, st.integers(0, 3)), max_size=60))
