@@ -5,13 +5,13 @@ It takes a fraction of a core where a Python server would take more than the cli
 
 import asyncio
 import json
+import secrets
 import shutil
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-_LONGEST_WORD = 4000
 _CONFIG = """
 daemon off;
 worker_processes 1;
@@ -38,8 +38,9 @@ http {{
 """
 
 
-def completion(size: int) -> bytes:
-    """A chat completion of about `size` bytes, with its usage."""
+def completion(size: int, *, compressible: bool = True) -> bytes:
+    """A chat completion of about `size` bytes, with its usage; of words, or of what cannot be compressed to
+    less than three quarters."""
 
     def text(content: str) -> bytes:
         return json.dumps(
@@ -59,21 +60,24 @@ def completion(size: int) -> bytes:
             }
         ).encode()
 
+    if not compressible:
+        return text(secrets.token_urlsafe(size)[: size - len(text(""))])
     words = "Thirteen millers ground the barley before the rain came down the valley. "
     missing = max(0, size - len(text("")))
     return text((words * (missing // len(words) + 1))[:missing])
 
 
 @asynccontextmanager
-async def nginx(folder: Path, answer: bytes) -> AsyncIterator[str]:
-    """Runs it with its files in `folder`; gives its URL, with `/v1`."""
+async def nginx(folder: Path, answer: bytes, *, from_file: bool = False) -> AsyncIterator[str]:
+    """Runs it with its files in `folder`; gives its URL, with `/v1`. `from_file` serves the answer from the
+    file `answer.json` there, which may be replaced, and takes any size."""
     program = shutil.which(
         "nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin"
     )
     if program is None:
         raise SystemExit("The benchmarks need nginx as the upstream (Debian: apt-get install nginx-light).")
     port = _free_port()
-    config = _write_files(folder, port, answer)
+    config = _write_files(folder, port, answer, from_file)
     process = await asyncio.create_subprocess_exec(program, "-p", str(folder), "-c", str(config))
     try:
         await _listening(port)
@@ -83,12 +87,11 @@ async def nginx(folder: Path, answer: bytes) -> AsyncIterator[str]:
         await process.wait()
 
 
-def _write_files(folder: Path, port: int, answer: bytes) -> Path:
-    """Its configuration; an answer that is too long to be a word in it becomes a file."""
+def _write_files(folder: Path, port: int, answer: bytes, from_file: bool) -> Path:
+    """Its configuration, with the answer in it or beside it."""
     folder.mkdir(parents=True)
-    if len(answer) <= _LONGEST_WORD:
-        answering = f"return 200 '{answer.decode()}';"
-    else:
+    answering = f"return 200 '{answer.decode()}';"  # a word of at most 4,096 bytes
+    if from_file:
         (folder / "answer.json").write_bytes(answer)
         answering = f"root {folder}; error_page 405 =200 /answer.json;"
     models = json.dumps({"object": "list", "data": [{"id": "bench", "object": "model"}]})

@@ -30,6 +30,7 @@ class BatchTimes:
     started: float
     finalizing: float
     ended: float
+    output_file_id: str
 
     @property
     def whole(self) -> float:
@@ -75,7 +76,15 @@ class Server:
             "failed": 0,
         }:
             raise SystemExit(f"the batch ended as {batch}")
-        return await self._times(str(batch["id"]), requested)
+        return await self._times(str(batch["id"]), requested, str(batch["output_file_id"]))
+
+    async def download(self, file_id: str) -> int:
+        """Reads the contents of a file and keeps nothing of them; bytes."""
+        size = 0
+        async with self._session.get(f"{self._url}/files/{file_id}/content") as response:
+            async for piece in response.content.iter_any():
+                size += len(piece)
+        return size
 
     async def _json(self, method: str, path: str, **sent: object) -> dict[str, object]:
         async with self._session.request(method, self._url + path, **sent) as response:  # type: ignore[arg-type] # passed on
@@ -84,7 +93,7 @@ class Server:
                 raise SystemExit(f"{method} {path} answered {response.status}: {answer}")
             return answer
 
-    async def _times(self, batch_id: str, requested: float) -> BatchTimes:
+    async def _times(self, batch_id: str, requested: float, output_file_id: str) -> BatchTimes:
         connection = await asyncpg.connect(running_database_url(self._data))
         try:
             rows = await connection.fetch(
@@ -95,7 +104,9 @@ class Server:
         finally:
             await connection.close()
         at = {row["type"]: row["at"] for row in rows}
-        return BatchTimes(requested, at["BatchStarted"], at["BatchFinalizing"], at["BatchCompleted"])
+        return BatchTimes(
+            requested, at["BatchStarted"], at["BatchFinalizing"], at["BatchCompleted"], output_file_id
+        )
 
 
 @asynccontextmanager
@@ -115,7 +126,7 @@ async def serving(data: Path, upstream: str, **settings: object) -> AsyncIterato
         async with asyncio.timeout(START_SECONDS):
             url = await said.url()
         headers = {"Authorization": f"Bearer {KEY}"}
-        timeout = aiohttp.ClientTimeout(total=600)
+        timeout = aiohttp.ClientTimeout(total=3600)
         async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
             yield Server(process.pid, url, data, session)
     finally:

@@ -92,8 +92,8 @@ class Database:
 
     @asynccontextmanager
     async def _lend(self, pool: Pool) -> AsyncIterator[Connection]:
-        # Neither asyncpg's own time-out here nor a shield around the release, which has one already: each is a
-        # task of its own, and a call would wait several times for its turn in a busy loop.
+        # Neither asyncpg's own time-out here nor a shield around the release, which has one already: each is
+        # a task of its own, and a call would wait several times for its turn in a busy loop.
         try:
             async with asyncio.timeout(self._patience):
                 connection = await pool.acquire()
