@@ -1,6 +1,7 @@
 """Migrations: once each, whoever starts at the same time, and never under a program that cannot use them."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import asyncpg
@@ -14,6 +15,13 @@ from tests.events.stage import open_stage
 from tests.postgres import Database, PostgresServer
 
 NAMES = [migration.name for migration in migrations()]
+
+
+@pytest.fixture
+async def database(postgres_server: PostgresServer, migrated_template: Database) -> AsyncIterator[Database]:
+    """A migrated database whose schema a test may spoil."""
+    async with postgres_server.new_database(migrated_template.name) as fresh:
+        yield fresh
 
 
 def test_migrations_are_numbered_without_a_gap_and_say_who_can_use_them() -> None:
