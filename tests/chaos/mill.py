@@ -21,7 +21,7 @@ from events.failpoint import ENVIRONMENT
 KEY: Final = "sk-chaos"
 PROGRAM: Final = Path(sys.executable).with_name("batchmill")
 READY_WITHIN: Final = 30.0
-BOUND: Final = 90.0
+BOUND: Final = 45.0
 """Seconds after which a wait for anything is a failure of the test."""
 PATIENCE: Final = 0.05
 """Seconds between two tries of a client."""

@@ -1,0 +1,157 @@
+"""What is away comes back: upstream, storage, the server. No line is lost, and who waits is told why."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.checker import Kill, broken_promises, results_of
+from tests.chaos.inputs import batch_of, fresh_names
+from tests.chaos.mill import Json, Mill, Refused, mill, polling
+from tests.chaos.witness import story_of
+from tests.storage.small_disk import small_disk
+from tests.upstream import LedgerUpstream, ledger_upstream
+
+__all__ = ["small_disk"]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def waits_for(words: str) -> Callable[[Json], bool]:
+    """Whether a batch says that it waits for that."""
+    return lambda batch: words in (batch["batchmill"]["waiting_for"] or "")
+
+
+async def test_an_upstream_that_is_down_at_first_and_again_in_the_middle(
+    tmp_path: Path, ledger: Path
+) -> None:
+    port = free_port()
+    lines = fresh_names(300)
+    outages: list[Kill] = []
+    async with mill(tmp_path / "data", f"http://127.0.0.1:{port}/v1", concurrency="8") as serving:
+        batch_id = await serving.submit(batch_of(lines))
+        async with polling(serving, batch_id) as polls:
+            await polls.until(waits_for("route paused"))
+            async with ledger_upstream(ledger, port=port, latency=0.03) as upstream:
+                await upstream.until(lambda u: u.tries >= 100)
+            outages.append(Kill(time.monotonic()))
+            seen = len(polls.seen)
+            await polls.until(lambda b: b in polls.seen[seen:] and waits_for("route paused")(b))
+            async with ledger_upstream(ledger, port=port, latency=0.03):
+                await polls.until_ended()
+            story = await story_of(serving, polls, lines, ledger, outages)
+
+    assert broken_promises(story) == []
+    assert len(results_of(story.output)) == len(lines)
+
+
+async def test_files_deleted_under_a_running_batch(
+    tmp_path: Path, upstream: LedgerUpstream, ledger: Path
+) -> None:
+    upstream.latency = 0.02
+    lines = fresh_names(200)
+    async with mill(tmp_path / "data", upstream.url, concurrency="8") as serving:
+        file_id = await serving.upload(batch_of(lines))
+        batch_id = await serving.create(file_id)
+        async with polling(serving, batch_id) as polls:
+            await polls.until_done(20)
+            assert (await serving.delete_file(file_id))["deleted"] is True
+            with pytest.raises(Refused, match="404"):
+                await serving.content(file_id)
+            story = await story_of(serving, polls, lines, ledger)
+
+    assert broken_promises(story) == []
+    assert len(results_of(story.output)) == len(lines)
+
+
+async def test_a_disk_that_is_full_when_results_are_written(
+    tmp_path: Path, upstream: LedgerUpstream, ledger: Path, small_disk: Path
+) -> None:
+    lines = fresh_names(40)
+    filler = small_disk / "filler"
+    async with mill(tmp_path / "data", upstream.url, storage_url=small_disk.as_uri()) as serving:
+        file_id = await serving.upload(batch_of(lines, dict.fromkeys(lines, "big 60000")))
+        filler.write_bytes(bytes(3 << 20))
+        batch_id = await serving.create(file_id)
+        async with polling(serving, batch_id) as polls:
+            waiting = await polls.until(waits_for("No space left"))
+            assert waiting["status"] == "finalizing"
+            filler.unlink()
+            story = await story_of(serving, polls, lines, ledger)
+
+    assert broken_promises(story) == []
+    assert len(results_of(story.output)) == len(lines)
+
+
+async def test_no_line_is_handed_out_below_the_floor_of_free_space(
+    tmp_path: Path, upstream: LedgerUpstream, ledger: Path, small_disk: Path
+) -> None:
+    upstream.latency = 0.05
+    lines = fresh_names(200)
+    filler = small_disk / "filler"
+    settings = {
+        "storage_url": small_disk.as_uri(),
+        "free_space_floor": "2MiB",
+        "concurrency": "4",
+        "chunk_lines": "4",
+    }
+    async with mill(tmp_path / "data", upstream.url, **settings) as serving:
+        batch_id = await serving.submit(batch_of(lines))
+        async with polling(serving, batch_id) as polls:
+            await polls.until_done(20)
+            filler.write_bytes(bytes(3 << 20))
+            with pytest.raises(Refused, match=r"^5\d\d"):
+                await serving.upload(batch_of(lines))
+            await polls.until(waits_for("disk below floor"))
+            assert upstream.tries < len(lines)
+            filler.unlink()
+            story = await story_of(serving, polls, lines, ledger)
+
+    assert broken_promises(story) == []
+    assert len(results_of(story.output)) == len(lines)
+
+
+async def test_a_server_told_to_stop_records_what_is_under_way_and_goes_on_later(
+    tmp_path: Path, upstream: LedgerUpstream, ledger: Path
+) -> None:
+    upstream.latency = 0.2
+    lines = fresh_names(200)
+    async with mill(tmp_path / "data", upstream.url, concurrency="16") as serving:
+        batch_id = await serving.submit(batch_of(lines))
+        async with polling(serving, batch_id) as polls:
+            await upstream.until(lambda u: u.tries >= 50)
+            assert await serving.stop() == 0
+            tries = upstream.tries
+            assert upstream.under_way == 0
+            await serving.start()
+            story = await story_of(serving, polls, lines, ledger)
+
+    assert broken_promises(story) == []
+    assert len(story.visits) == len(lines)
+    assert tries < len(lines)
+
+
+async def test_a_drain_has_a_bound(tmp_path: Path, upstream: LedgerUpstream) -> None:
+    lines = fresh_names(8)
+    async with mill(tmp_path / "data", upstream.url, drain="1s") as serving:
+        await serving.submit(batch_of(lines, dict.fromkeys(lines, "stall")))
+        await upstream.until(lambda u: u.under_way == len(lines))
+        async with asyncio.timeout(15):
+            assert await serving.stop() == 0
+
+
+async def test_a_second_server_on_the_same_folder_is_refused(
+    tmp_path: Path, upstream: LedgerUpstream
+) -> None:
+    async with mill(tmp_path / "data", upstream.url):
+        second = Mill(tmp_path / "data", upstream.url)
+        with pytest.raises(AssertionError, match="is in use"):
+            await second.start()
+        assert await second.ended() != 0
