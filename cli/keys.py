@@ -177,17 +177,15 @@ def _listed(key: Seen[Key]) -> ListedKey:
 
 @asynccontextmanager
 async def _journal(config: Config) -> AsyncIterator[Journal]:
-    from cli.stack import open_database, user_of
+    from cli.stack import bring_up_to_date, open_database
     from events.database import Database
     from events.local_bus import LocalBus
-    from events.migrate import migrate
     from events.postgres_log import PostgresLog
     from events.read_models import ReadModels
 
     settings = load(environ=os.environ, config=config).settings
     async with open_database(settings) as logins:
-        if not logins.running:
-            await migrate(logins.owner, user_of(logins.application))
+        await bring_up_to_date(logins)
         database = await Database.open(logins.application, connections=2, patience=settings.append_timeout)
         try:
             yield Journal(PostgresLog(database), ReadModels(database), LocalBus())

@@ -37,12 +37,10 @@ def rebuild(*, config: Config = None, json: Json = False) -> None:
 
 
 async def _rebuilt(config: Config) -> "Rebuilt":
-    from cli.stack import open_database, user_of
-    from events.migrate import migrate
+    from cli.stack import bring_up_to_date, open_database
     from events.rebuild import rebuild as apply
 
     settings = load(environ=os.environ, config=config).settings
     async with open_database(settings) as logins:
-        if not logins.running:
-            await migrate(logins.owner, user_of(logins.application))
+        await bring_up_to_date(logins)
         return await apply(logins.application)

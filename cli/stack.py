@@ -14,6 +14,7 @@ import structlog
 
 from cli.data_folder import DataFolder, running_database_url
 from cli.embedded_postgres import EmbeddedPostgres
+from cli.logs import set_up_logs
 from cli.settings import Settings
 from engine.engine import LEADERSHIP, Engine
 from engine.http_upstream import HttpUpstream
@@ -24,7 +25,7 @@ from events.database import Database
 from events.errors import SettingsError
 from events.journal import Journal
 from events.local_bus import LocalBus
-from events.migrate import migrate
+from events.migrate import may_migrate, migrate, require_schema
 from events.postgres_log import PostgresLog
 from events.read_models import ReadModels
 from events.work import WorkBoard
@@ -63,8 +64,12 @@ async def open_stack(settings: Settings) -> AsyncIterator[Stack]:
     async with AsyncExitStack() as closing:
         folder = closing.enter_context(DataFolder.open(settings.data_dir))
         logins, watch = await _database(settings, folder, closing)
-        application = user_of(logins.application)
-        await migrate(logins.owner, application)
+        await bring_up_to_date(logins)
+        if settings.database_url is not None and await may_migrate(logins.application):
+            _logger.warning(
+                "the application's login may change the schema and so the log: give it one of its own in "
+                "database_url, and the owner's in database_owner_url"
+            )
         database = await Database.open(
             logins.application, connections=settings.database_connections, patience=settings.append_timeout
         )
@@ -84,7 +89,9 @@ async def open_stack(settings: Settings) -> AsyncIterator[Stack]:
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[DatabaseLogins]:
     """The database alone, for commands that work on it: the one named by the settings, the running embedded
-    one, or the embedded one started for as long as the block runs."""
+    one, or the embedded one started for as long as the block runs. What is logged meanwhile goes to standard
+    error: a command's output is its own."""
+    set_up_logs(settings.log_level, settings.log_format)
     async with AsyncExitStack() as closing:
         running = None if settings.database_url else running_database_url(settings.data_dir)
         if running is not None:
@@ -109,12 +116,18 @@ async def _database(
 
 
 def _external(url: str, owner_url: str | None) -> DatabaseLogins:
-    if owner_url is None:
-        _logger.warning(
-            "the application logs in as the database's owner and could change the log: give it a login of "
-            "its own in database_url, and the owner's in database_owner_url"
-        )
     return DatabaseLogins(application=url, owner=owner_url or url)
+
+
+async def bring_up_to_date(logins: DatabaseLogins) -> None:
+    """Migrates the database. Where the application's login is the only one, and may not, it is enough that
+    `batchmill migrate` has done it. Raises as `migrate` and `require_schema`."""
+    if logins.running:
+        return
+    if logins.owner != logins.application or await may_migrate(logins.owner):
+        await migrate(logins.owner, user_of(logins.application))
+    else:
+        await require_schema(logins.application)
 
 
 def user_of(url: str) -> str:

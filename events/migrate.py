@@ -91,6 +91,15 @@ async def migrate(owner_url: str, app_login: str, *, program: str | None = None)
         await asyncio.shield(connection.close(timeout=10))
 
 
+async def may_migrate(url: str) -> bool:
+    """Whether this login may change the schema. Raises `DatabaseUnavailable`."""
+    connection = await single_connection(url)
+    try:
+        return bool(await connection.fetchval("SELECT has_schema_privilege(current_schema(), 'CREATE')"))
+    finally:
+        await connection.close(timeout=10)
+
+
 async def require_schema(url: str, *, program: str | None = None) -> None:
     """Raises `SchemaRefused` unless the database has this program's schema, or a newer one it can use."""
     connection = await single_connection(url)

@@ -8,6 +8,7 @@ import pytest
 from openai import AuthenticationError, NotFoundError, OpenAI
 
 from cli.exit_codes import ExitCode
+from tests.postgres import Database
 from tests.serve_process import ServeProcess, environment, ran, serve_process
 
 LINE = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[]}}'
@@ -120,6 +121,16 @@ def test_a_key_of_the_environment_that_was_revoked_is_refused(settings: dict[str
     assert served.said[-1] == (
         f"batchmill: the key in BATCHMILL_API_KEY was revoked as {key_id}: give another"
     )
+
+
+def test_the_output_is_the_key_alone_whatever_is_logged(database: Database, tmp_path: Path) -> None:
+    settings = {"BATCHMILL_DATABASE_URL": database.owner_url, "BATCHMILL_DATA_DIR": str(tmp_path)}
+    made = ran("keys", "create", settings=settings)
+    assert made.returncode == ExitCode.OK, made.stderr
+    assert made.stdout.splitlines() == [made.stdout.strip()]
+    assert made.stdout.startswith("sk-bm-")
+    settings["BATCHMILL_DATABASE_URL"] = database.app_url
+    assert len(listed_keys(settings)) == 1
 
 
 @pytest.mark.parametrize("name", ["", "Research", "-a", "a b", "a" * 64])

@@ -232,7 +232,7 @@ async def test_a_batch_runs_on_a_database_and_a_bucket_of_one_s_own(
     data = tmp_path / "data"
     assert [path for path in data.rglob("*") if path.is_file()] == [data / "lock"]
     assert "the-secret-of-the-bucket" not in served.told
-    assert "logs in as the database's owner" not in served.told
+    assert "database_owner_url" not in served.told
 
 
 def test_one_login_for_everything_is_served_with_a_warning(
@@ -242,8 +242,21 @@ def test_one_login_for_everything_is_served_with_a_warning(
     settings = external | {"BATCHMILL_DATABASE_URL": database.owner_url}
     with serve_process(settings=settings) as served:
         assert served.client(KEY).batches.list().data == []
-    assert "database_owner_url" in served.until("logs in as the database's owner")
+    assert "database_owner_url" in served.until("the application's login may change the schema")
     assert "batchmill-test" not in served.told  # the password
+
+
+def test_the_application_s_login_is_enough_where_the_schema_is_up_to_date(
+    external: dict[str, str], empty_database: Database
+) -> None:
+    owner_url = external.pop("BATCHMILL_DATABASE_OWNER_URL")
+    with serve_process(settings=external) as served:
+        assert served.client(KEY).batches.list().data == []
+    assert "database_owner_url" not in served.told
+    with serve_process(settings=external | {"BATCHMILL_DATABASE_URL": empty_database.app_url}) as served:
+        assert served.exit_code() == ExitCode.REFUSED
+    assert served.said == ["batchmill: the database has no schema yet: run `batchmill migrate`"]
+    assert owner_url not in served.told
 
 
 def test_several_may_start_at_once_on_a_fresh_database(empty_database: Database, tmp_path: Path) -> None:
