@@ -20,9 +20,8 @@ class UpstreamModels:
         for name, watch in self._engine.watches.items():
             models = await watch.known_models()
             if models is None:
-                raise ModelsUnavailable(
-                    f"The models of upstream '{name}' are not known: {watch.reason or 'it lists none'}."
-                )
+                why = watch.reason or "it gives no list of them now"
+                raise ModelsUnavailable(f"The models of upstream '{name}' are not known: {why}.")
             known |= models
         return [ModelObject(id=model) for model in sorted(known)]
 
