@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from tests.chaos.checker import Kill, broken_promises, results_of
 from tests.chaos.inputs import batch_of, fresh_names
 from tests.chaos.mill import Json, Mill, Refused, mill, polling
 from tests.chaos.witness import story_of
+from tests.postgres import Database
 from tests.storage.small_disk import small_disk
 from tests.upstream import LedgerUpstream, ledger_upstream
 
@@ -155,3 +157,62 @@ async def test_a_second_server_on_the_same_folder_is_refused(
         with pytest.raises(AssertionError, match="is in use"):
             await second.start()
         assert await second.ended() != 0
+
+
+async def test_a_storage_folder_that_is_gone_for_a_while(
+    tmp_path: Path, upstream: LedgerUpstream, ledger: Path
+) -> None:
+    upstream.latency = 0.05
+    lines = fresh_names(300)
+    folder, away = tmp_path / "files", tmp_path / "away"
+    folder.mkdir()
+    settings = {"storage_url": folder.as_uri(), "concurrency": "4", "chunk_lines": "4"}
+    async with mill(tmp_path / "data", upstream.url, **settings) as serving:
+        batch_id = await serving.submit(batch_of(lines))
+        async with polling(serving, batch_id) as polls:
+            await polls.until_done(20)
+            folder.rename(away)
+            waiting = await polls.until(waits_for(str(folder)))
+            assert waiting["status"] == "in_progress"
+            away.rename(folder)
+            story = await story_of(serving, polls, lines, ledger)
+        assert serving.running
+
+    assert broken_promises(story) == []
+    assert len(results_of(story.output)) == len(lines)
+
+
+async def test_a_database_that_cuts_every_connection_time_and_again(
+    tmp_path: Path, upstream: LedgerUpstream, ledger: Path, database: Database
+) -> None:
+    upstream.latency = 0.05
+    lines = fresh_names(400)
+    settings = {
+        "database_url": database.app_url,
+        "database_owner_url": database.owner_url,
+        "concurrency": "8",
+        "chunk_lines": "16",
+    }
+    async with mill(tmp_path / "data", upstream.url, **settings) as serving:
+        batch_id = await serving.submit(batch_of(lines))
+        async with polling(serving, batch_id) as polls:
+            for done in range(20, 400, 20):
+                await polls.until_done(done)
+                await cut_connections(database)
+            story = await story_of(serving, polls, lines, ledger)
+        assert serving.starts == 1
+        assert await serving.stop() == 0
+
+    assert broken_promises(story) == []
+    assert len(results_of(story.output)) == len(lines)
+
+
+async def cut_connections(database: Database) -> None:
+    connection = await asyncpg.connect(database.superuser_url)
+    try:
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    finally:
+        await connection.close()
