@@ -13,7 +13,6 @@ import msgspec
 import zstandard
 
 from events.batch import Usage
-from events.errors import BatchmillError
 
 COMPRESSION_LEVEL: Final = 1
 """zstd 1: what was measured as cheap enough for a durable loop to stay near a bare one."""
@@ -111,10 +110,11 @@ def pack_block(results: Sequence[bytes]) -> bytes:
 
 
 def unpack_block(body: bytes, limit: int = 1 << 30) -> bytes:
-    """The uncompressed attachment. Raises `BatchmillError` for one of more than `limit` bytes."""
+    """The uncompressed attachment. Raises `zstandard.ZstdError` for one that is damaged or of more than
+    `limit` bytes."""
     size = zstandard.frame_content_size(body)
     if size > limit:
-        raise BatchmillError(f"an attachment says it holds {size} bytes, over the limit of {limit}")
+        raise zstandard.ZstdError(f"an attachment says it holds {size} bytes, over the limit of {limit}")
     return zstandard.ZstdDecompressor().decompress(body, max_output_size=limit)
 
 

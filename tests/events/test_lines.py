@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events.batch import Usage
-from events.errors import BatchmillError
 from events.lines import LineOutcome, pack_block, pack_facts, root_digest, unpack_block, unpack_facts
 from tests.events.stage import BEGAN_MS, outcome
 
@@ -47,9 +46,14 @@ def test_the_facts_of_a_line_take_about_25_bytes() -> None:
     assert len(column) / 256 < 32
 
 
+def test_a_damaged_block_is_refused() -> None:
+    with pytest.raises(zstandard.ZstdError):
+        unpack_block(b"nothing of zstd's")
+
+
 def test_a_block_that_would_grow_without_measure_is_refused() -> None:
     bomb = zstandard.ZstdCompressor().compress(bytes(1 << 20))
-    with pytest.raises(BatchmillError, match="over the limit"):
+    with pytest.raises(zstandard.ZstdError, match="over the limit"):
         unpack_block(bomb, limit=1 << 10)
 
 
