@@ -4,7 +4,6 @@ Creating and cancelling are decisions on a stream: each is recorded with the pla
 board in one transaction, and the answer is what the log says afterwards.
 """
 
-import time
 from collections.abc import Sequence
 from typing import Final
 from uuid import UUID, uuid4
@@ -43,7 +42,7 @@ async def create_batch(request: ApiRequest) -> BatchObject:
     project_id = request.auth.project_id
     for attempt in range(TRIES):
         file = await _input_file(services, wanted.input_file_id, project_id)
-        decision = creation(wanted, file, batch_id, project_id, event_id, metadata, time.time())
+        decision = creation(wanted, file, batch_id, project_id, event_id, metadata)
         try:
             await services.journal.record(decision)
             break
@@ -109,10 +108,9 @@ def creation(
     project_id: str,
     event_id: UUID,
     metadata: str,
-    now: float,
 ) -> Decision:
     """What creating a batch records. `file` is its input as the project sees it (None: it does not), which
-    must not have changed when the batch is recorded; `now` is Unix time.
+    must not have changed when the batch is recorded.
 
     Raises `ApiError` where the file is for something else than batches.
     """
@@ -140,7 +138,7 @@ def creation(
             project_id,
             phase="planning",
             input_file_id=None if file is None else file.id,
-            expires_at=int(now) + wanted.window_seconds,
+            expires_within=wanted.window_seconds,
         ),
         expect={batch_id: 0} if file is None else {batch_id: 0, file.id: file.version},
     )

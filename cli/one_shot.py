@@ -38,17 +38,15 @@ class InputDiffers(Refused):
     """The state holds a batch that was begun with something else."""
 
 
-async def begin_or_continue(
-    stack: Stack, source: Path, endpoint: str, state: Path, now: float
-) -> Seen[Batch]:
-    """The batch of this state, begun if there is none; `now` is Unix time.
+async def begin_or_continue(stack: Stack, source: Path, endpoint: str, state: Path) -> Seen[Batch]:
+    """The batch of this state, begun if there is none.
 
     Raises `InputDiffers` where it was begun with another input or endpoint, `NotFound` where the input cannot
     be read, `StorageError` where it cannot be copied.
     """
     found = (await stack.journal.models.page(Batch, DEFAULT_PROJECT, limit=1)).objects
     if not found:
-        return await _begin(stack, source, endpoint, now)
+        return await _begin(stack, source, endpoint)
     created = found[0].state.created
     remedy = f"give what it began with, or remove {state} to begin anew"
     if created.input is None or not await is_what_was(source, created.input):
@@ -79,14 +77,14 @@ async def write_results(stack: Stack, batch_id: str, output: Path, errors: Path 
             (target if failed is None or line.succeeded else failed).write(line.text)
 
 
-async def _begin(stack: Stack, source: Path, endpoint: str, now: float) -> Seen[Batch]:
+async def _begin(stack: Stack, source: Path, endpoint: str) -> Seen[Batch]:
     stored = await stack.store.put(pieces(source), prefix="files")
     file_id, batch_id = "file-" + secrets.token_hex(16), "batch_" + secrets.token_hex(16)
-    await stack.journal.record(creation(stored, source.name, endpoint, file_id, batch_id, now))
+    await stack.journal.record(creation(stored, source.name, endpoint, file_id, batch_id))
     return await stack.journal.models.get(Batch, batch_id)
 
 
-def creation(stored: Stored, name: str, endpoint: str, file_id: str, batch_id: str, now: float) -> Decision:
+def creation(stored: Stored, name: str, endpoint: str, file_id: str, batch_id: str) -> Decision:
     """What beginning a run records: the file and its batch, in one append."""
     sha256 = stored.sha256.hex()
     file = FileCreated(name, _PURPOSE, stored.size, sha256, stored.key)
@@ -118,7 +116,7 @@ def creation(stored: Stored, name: str, endpoint: str, file_id: str, batch_id: s
             DEFAULT_PROJECT,
             phase="planning",
             input_file_id=file_id,
-            expires_at=int(now) + window,
+            expires_within=window,
         ),
         expect={file_id: 0, batch_id: 0},
     )

@@ -8,7 +8,6 @@ import asyncio
 import os
 import shutil
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -185,7 +184,7 @@ async def _run_lines(
     endpoint = job.endpoint
     if endpoint is None:
         endpoint = await asyncio.to_thread(endpoint_of, job.source, settings.max_line_bytes)
-    batch_id = (await begin_or_continue(stack, job.source, endpoint, job.state, time.time())).id
+    batch_id = (await begin_or_continue(stack, job.source, endpoint, job.state)).id
     before = await look(stack, batch_id)
     if before.counts.completed + before.counts.failed:
         _say(f"Going on where it stopped: {_done(before)}.")

@@ -39,7 +39,8 @@ class Board(msgspec.Struct, frozen=True):
 
     `phase` None takes the batch off the board (it has ended). Any phase but `planning` and `running`, and
     None, leaves claims alone unless `revoke` is set: then all claims of the batch are void. Fields that
-    are None keep what the board has. Times are Unix seconds.
+    are None keep what the board has. `expires_within` and `stop_within` are seconds from the append on, by
+    the database's clock.
     """
 
     batch_id: str
@@ -48,7 +49,7 @@ class Board(msgspec.Struct, frozen=True):
     input_file_id: str | None = None
     model: str | None = None
     total: int | None = None
-    expires_at: int | None = None
+    expires_within: float | None = None
     stop_within: float | None = None
     revoke: bool = False
 

@@ -209,7 +209,8 @@ BEGIN
         INSERT INTO batch_work AS b (batch_id, project_id, phase, input_file_id, model, total, expires_at)
         VALUES (of_batch, board ->> 'project_id', board ->> 'phase', coalesce(board ->> 'input_file_id', ''),
                 board ->> 'model', coalesce((board ->> 'total')::bigint, 0),
-                to_timestamp(coalesce((board ->> 'expires_at')::float8, 0)))
+                date_trunc('second', clock_timestamp())
+                + make_interval(secs => coalesce((board ->> 'expires_within')::float8, 0)))
         ON CONFLICT (batch_id) DO UPDATE SET
             phase = excluded.phase,
             model = coalesce(board ->> 'model', b.model),

@@ -151,7 +151,7 @@ class World:
             Decision(
                 [new_event(batch_id, PROJECT, created)],
                 [Row("batch", batch_id, PROJECT)],
-                Board(batch_id, PROJECT, "planning", file_id, expires_at=2**31),
+                Board(batch_id, PROJECT, "planning", file_id, expires_within=86_400),
                 {batch_id: 0},
             )
         )

@@ -118,7 +118,7 @@ async def test_a_file_that_was_not_there_fails_the_batch(world: World) -> None:
         Decision(
             [new_event("batch_1", PROJECT, created)],
             [Row("batch", "batch_1", PROJECT)],
-            Board("batch_1", PROJECT, "planning", expires_at=2**31),
+            Board("batch_1", PROJECT, "planning", expires_within=86_400),
         )
     )
     await planner_of(world).plan("batch_1")

@@ -108,7 +108,7 @@ class Stage:
             [new_event(batch_id, project, batch_created(file_id, window))],
             rows=[Row("batch", batch_id, project)],
             board=Board(
-                batch_id, project, "planning", input_file_id=file_id, expires_at=1_790_000_000 + window
+                batch_id, project, "planning", input_file_id=file_id, expires_within=window
             ),
             expect={batch_id: 0},
         )

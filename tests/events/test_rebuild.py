@@ -129,6 +129,7 @@ async def test_what_was_dropped_comes_back_as_it_was(database: Database, stage: 
             was.model,
         )
         assert batch.total == was.total
+        assert abs(batch.expires_in - was.expires_in) < 60
         assert batch.held == 0
         assert (batch.stop_in is not None) == (batch.phase == "stopping")
     assert await stage.models.checkpoint(PROJECTOR) == await stage.log.head()
