@@ -25,7 +25,7 @@ from events.journal import Decision, Journal
 from events.log import Board, Leadership
 from events.read_models import Seen
 from events.work import OpenBatch, WorkBoard
-from storage.store import Store
+from storage.store import StorageError, Store
 
 _logger = structlog.get_logger()
 OFFER_AGAIN: Final = 5.0
@@ -100,8 +100,12 @@ class Dispatcher:
             elif batch.phase == "planning" or may_finalize(batch):
                 await self._have_looked_at(batch)
         reasons = await self._hand_out(batches, free, len(workers), leadership)
-        changed = {b.batch_id: reasons.get(b.batch_id) for b in batches if b.phase == "running"}
-        changed = {id: r for id, r in changed.items() if r != _waiting(batches, id)}
+        changed = {
+            b.batch_id: reasons.get(b.batch_id)
+            for b in batches
+            if b.phase == "running" and b.waiting != reasons.get(b.batch_id)
+            if b.batch_id in reasons or not _left_lying(b)
+        }
         if changed:
             await self._board.explain(changed)
 
@@ -178,10 +182,13 @@ class Dispatcher:
             self._offered = {id: when for id, when in self._offered.items() if now - when < OFFER_AGAIN}
 
     async def _below_floor(self) -> str | None:
-        """Why the disk lets nothing be handed out, if so; looked at once a second."""
+        """Why storage lets nothing be handed out, if so; looked at once a second."""
         looked_at, free = self._space
         if self._clock() - looked_at >= 1.0:
-            free = await self._store.free_space()
+            try:
+                free = await self._store.free_space()
+            except StorageError as error:
+                return f"storage is away: {error}"
             self._space = (self._clock(), free)
         if free is None or free >= self._options.free_space_floor:
             return None
@@ -193,5 +200,6 @@ class Dispatcher:
         return None if route is None else route.name
 
 
-def _waiting(batches: Sequence[OpenBatch], batch_id: str) -> str | None:
-    return next((b.waiting for b in batches if b.batch_id == batch_id), None)
+def _left_lying(batch: OpenBatch) -> bool:
+    """Whether nobody takes what lies ready of a batch: then the reason that a worker gave for it stands."""
+    return batch.held == 0 and batch.free > 0
