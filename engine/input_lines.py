@@ -95,9 +95,9 @@ class InputLines:
     def _cut(self, window: Sequence[tuple[int, LineSpan]], data: bytes) -> list[InputLine]:
         origin = window[0][1].start
         found = []
-        for line, (start, end, digest8, number) in window:
+        for line, (start, end, digest, number) in window:
             raw = data[start - origin : end - origin]
-            if hashlib.sha256(raw).digest()[:DIGEST_BYTES] != digest8:
+            if hashlib.sha256(raw).digest()[:DIGEST_BYTES] != digest:
                 raise InputChanged(
                     f"line {number} of input file {self._file_id} of batch {self._batch_id} is not the line "
                     "that was validated: something other than this program writes to the stored file"

@@ -160,8 +160,8 @@ class Planning:
         if line.model != self._model:
             self._errors.append(_mismatched(line.model, self._number))
         if not self._errors:
-            digest8 = hashlib.sha256(raw).digest()[:DIGEST_BYTES]
-            self._spans.append(LineSpan(start, start + len(raw), digest8, self._number))
+            digest = hashlib.sha256(raw).digest()[:DIGEST_BYTES]
+            self._spans.append(LineSpan(start, start + len(raw), digest, self._number))
             if len(self._spans) == LINES_PER_BLOCK:
                 self._complete_block()
 

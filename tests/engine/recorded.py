@@ -29,7 +29,7 @@ from events.event import Attachment, RecordedEvent
 from events.file import DeleteFile, File, FileCreated
 from events.file import decide as decide_file
 from events.journal import Decision, Journal
-from events.line_index import LINES_PER_BLOCK, LineSpan, encode_block
+from events.line_index import DIGEST_BYTES, LINES_PER_BLOCK, LineSpan, encode_block
 from events.lines import LineOutcome, pack_block, pack_facts, root_digest
 from events.local_bus import LocalBus
 from events.log import Board, Flush, FlushResult, Leadership, Row
@@ -71,8 +71,8 @@ def index_of(content: bytes) -> list[bytes]:
     for number, text in enumerate(content.split(b"\n"), 1):
         raw = text.removesuffix(b"\r")
         if raw:
-            digest8 = hashlib.sha256(raw).digest()[:8]
-            spans.append(LineSpan(start, start + len(raw), digest8, number))
+            digest = hashlib.sha256(raw).digest()[:DIGEST_BYTES]
+            spans.append(LineSpan(start, start + len(raw), digest, number))
         start += len(text) + 1
     return [
         encode_block(first, spans[first : first + LINES_PER_BLOCK])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.planning import InputChanged, Plan, Planning
-from events.line_index import LINES_PER_BLOCK, decode_block
+from events.line_index import DIGEST_BYTES, LINES_PER_BLOCK, decode_block
 from events.validator import LineError, LineRules
 
 CHAT = "/v1/chat/completions"
@@ -54,7 +54,7 @@ def planned_lines(data: bytes, chunk: int = 1 << 20, **limits: int) -> list[tupl
         for line in block.lines:
             span = block.span(line)
             raw = data[span.start : span.end]
-            assert span.digest8 == hashlib.sha256(raw).digest()[:8]
+            assert span.digest == hashlib.sha256(raw).digest()[:DIGEST_BYTES]
             found.append((raw, span.number))
     assert result.total == len(found)
     return found

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events.line_index import (
+    DIGEST_BYTES,
     LINES_PER_BLOCK,
     BadIndex,
     LineSpan,
@@ -20,7 +21,9 @@ def spans(draw: st.DrawFn) -> list[LineSpan]:
     start, number, found = draw(sizes), draw(st.integers(1, 2**33)), []
     for _ in range(draw(st.integers(1, 40))):
         end = start + draw(sizes)
-        found.append(LineSpan(start, end, draw(st.binary(min_size=8, max_size=8)), number))
+        found.append(
+            LineSpan(start, end, draw(st.binary(min_size=DIGEST_BYTES, max_size=DIGEST_BYTES)), number)
+        )
         start = end + draw(sizes)
         number += 1 + draw(st.just(0) | st.integers(0, 1000))
     return found
@@ -36,12 +39,12 @@ def test_a_block_reads_as_it_was_written(first_line: int, lines: list[LineSpan])
 def full_block() -> bytes:
     return encode_block(
         LINES_PER_BLOCK,
-        [LineSpan(at * 1001, at * 1001 + 1000, b"12345678", at + 1) for at in range(LINES_PER_BLOCK)],
+        [LineSpan(at * 1001, at * 1001 + 1000, b"1234", at + 1) for at in range(LINES_PER_BLOCK)],
     )
 
 
-def test_a_line_of_a_thousand_bytes_costs_eleven() -> None:
-    assert len(full_block()) <= 11 * LINES_PER_BLOCK + 16
+def test_a_line_of_a_thousand_bytes_costs_seven() -> None:
+    assert len(full_block()) <= 7 * LINES_PER_BLOCK + 16
 
 
 def test_a_line_is_found_in_its_block_and_in_no_other() -> None:
@@ -56,7 +59,7 @@ def test_a_line_is_found_in_its_block_and_in_no_other() -> None:
 
 def test_lines_out_of_order_are_refused() -> None:
     with pytest.raises(ValueError, match="order of the file"):
-        encode_block(0, [LineSpan(10, 20, bytes(8), 1), LineSpan(0, 5, bytes(8), 2)])
+        encode_block(0, [LineSpan(10, 20, bytes(DIGEST_BYTES), 1), LineSpan(0, 5, bytes(DIGEST_BYTES), 2)])
 
 
 def test_a_block_without_lines_is_refused() -> None:
