@@ -93,7 +93,7 @@ def _write_files(folder: Path, port: int, answer: bytes, from_file: bool) -> Pat
     answering = f"return 200 '{answer.decode()}';"  # a word of at most 4,096 bytes
     if from_file:
         (folder / "answer.json").write_bytes(answer)
-        answering = f"root {folder}; error_page 405 =200 /answer.json;"
+        answering = f"root {folder}; rewrite ^ /answer.json break; error_page 405 =200 /answer.json;"
     models = json.dumps({"object": "list", "data": [{"id": "bench", "object": "model"}]})
     config = folder / "nginx.conf"
     config.write_text(_CONFIG.format(folder=folder, port=port, models=models, answer=answering))
