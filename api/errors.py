@@ -13,7 +13,7 @@ from litestar import Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 
-from events.errors import CannotCancel, DatabaseUnavailable, LogBusy, VersionConflict
+from events.errors import CannotCancel, DatabaseUnavailable, LogBusy, UnknownEvent, VersionConflict
 from storage.store import StorageFull, StorageUnavailable
 
 _logger = structlog.get_logger()
@@ -175,6 +175,8 @@ def _known(request: Request[object, object, State], error: Exception) -> ApiErro
             return ApiError(409, str(error), headers=NO_RETRY)
         case LogBusy() | DatabaseUnavailable() | VersionConflict():
             return unavailable("The server is overloaded or its database is not ready. Please try again.")
+        case UnknownEvent():
+            return unavailable("A newer version of this server changed the object. Please try again later.")
         case StorageUnavailable():
             return unavailable("The server's file storage does not answer. Please try again.")
         case StorageFull():

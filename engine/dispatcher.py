@@ -20,6 +20,7 @@ from engine.routes import Route, route_of
 from events.batch import Batch, ExpireBatch, decide
 from events.bus import LOOK, Notice, Work
 from events.catalog import new_event
+from events.errors import BusUnavailable, UnknownEvent
 from events.failpoint import at
 from events.journal import Decision, Journal
 from events.log import Board, Leadership
@@ -94,12 +95,16 @@ class Dispatcher:
         )
         wants = {(b.batch_id, b.phase) for b in batches}
         self._looked = {want: when for want, when in self._looked.items() if want in wants}
+        parked: dict[str, str] = {}
         for batch in batches:
             if batch.phase == "running" and batch.expires_in <= 0:
-                await self._expire(batch, leadership)
+                try:
+                    await self._expire(batch, leadership)
+                except UnknownEvent as error:
+                    parked[batch.batch_id] = f"cannot expire: {error}"
             elif batch.phase == "planning" or may_finalize(batch):
                 await self._have_looked_at(batch)
-        reasons = await self._hand_out(batches, free, len(workers), leadership)
+        reasons = await self._hand_out(batches, free, len(workers), leadership) | parked
         changed = {
             b.batch_id: reasons.get(b.batch_id)
             for b in batches
@@ -144,8 +149,11 @@ class Dispatcher:
             if reason is None:
                 on_route = {b.batch_id for b in mine}
                 ready = [work for work in free if work.batch_id in on_route]
-                await self._fill(route, mine, ready, workers, leadership)
-                continue
+                try:
+                    await self._fill(route, mine, ready, workers, leadership)
+                    continue
+                except BusUnavailable as error:
+                    reason = str(error)
             reasons |= {b.batch_id: reason for b in mine}
         for batch in running.values():
             if self._route(batch) is None:

@@ -11,7 +11,7 @@ import msgspec
 
 from events.bus import Bus, Notice
 from events.catalog import State
-from events.errors import VersionConflict
+from events.errors import UnknownEvent, VersionConflict
 from events.event import NewEvent
 from events.failpoint import at
 from events.log import Board, Leadership, Log, Row
@@ -70,11 +70,13 @@ class Journal:
     ) -> Seen[S]:
         """Reads an object, decides on it, records the decision, and returns the object as it is then.
 
-        The decision is made on the object's version unless it says otherwise. Raises `NotFound`, what
-        `decide` raises, and as `Log.append`.
+        The decision is made on the object's version unless it says otherwise. Raises `NotFound`,
+        `UnknownEvent` where the stream is parked, what `decide` raises, and as `Log.append`.
         """
         for _ in range(TRIES):
             seen = await self.models.get(kind, id, project_id)
+            if seen.parked is not None:
+                raise UnknownEvent(seen.parked)
             decision = decide(seen)
             if not decision.events:
                 return seen

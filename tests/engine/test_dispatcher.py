@@ -1,0 +1,108 @@
+"""The leader's desk keeps going: what one batch, the bus or the storage is in for stops no other."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+from engine.dispatcher import Dispatcher
+from engine.routes import Route
+from events.batch import StartBatch
+from events.bus import Work
+from events.errors import BusUnavailable
+from events.event import NewEvent
+from events.local_bus import LocalBus
+from events.log import Board
+from events.work import OpenBatch
+from storage.local_folder import LocalFolder
+from storage.store import StorageUnavailable
+from tests.engine.recorded import PROJECT, World, request_line, world_on
+from tests.postgres import Database
+
+ROUTE = Route("default", "http://upstream/v1")
+
+
+class OpenRoute:
+    reason: str | None = None
+
+
+class AwayFolder(LocalFolder):
+    """A disk that was taken away."""
+
+    async def free_space(self) -> int | None:
+        raise StorageUnavailable("/mnt/files: the disk did not answer within 30 s; is it healthy?")
+
+
+class FullBus(LocalBus):
+    """A bus whose workers do not keep up."""
+
+    async def offer(self, route: str, work: Work) -> None:
+        raise BusUnavailable(f"route {route!r} has 10000 chunks waiting: workers do not keep up")
+
+
+@pytest.fixture
+async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
+    async with world_on(database.app_url, tmp_path / "objects") as world:
+        yield world
+
+
+def dispatcher_of(world: World) -> Dispatcher:
+    options = msgspec.structs.replace(world.options, free_space_floor=0)
+    return Dispatcher(world.journal, world.board, world.store, [(ROUTE, OpenRoute())], options)
+
+
+async def running(world: World, lines: int) -> str:
+    """A batch of which nothing is handed out yet."""
+    batch = await world.created([request_line(n) for n in range(lines)])
+    await batch.command(StartBatch(lines, "m"), Board(batch.id, PROJECT, "running", model="m", total=lines))
+    return batch.id
+
+
+async def end_time_of(world: World, batch_id: str) -> None:
+    async with world.database.writing() as connection:
+        await connection.execute(
+            "UPDATE batch_work SET expires_at = clock_timestamp() WHERE batch_id = $1", batch_id
+        )
+
+
+async def write_event_of_a_newer_program(world: World, stream_id: str) -> None:
+    event = NewEvent(uuid4(), stream_id, PROJECT, "BatchSublimated", "{}")
+    await world.log.append([event])
+
+
+async def on_board(world: World, batch_id: str) -> OpenBatch:
+    (batch,) = await world.board.open_batches([batch_id])
+    return batch
+
+
+async def test_a_parked_batch_whose_time_is_over_holds_up_no_other(world: World) -> None:
+    parked = await running(world, 3)
+    await end_time_of(world, parked)
+    await write_event_of_a_newer_program(world, parked)
+    other = await running(world, 3)
+
+    await dispatcher_of(world).look_at_everything(world.leadership)
+
+    assert (await on_board(world, other)).next_line > 0
+    assert "BatchSublimated" in ((await on_board(world, parked)).waiting or "")
+
+
+async def test_storage_that_is_away_is_said_and_ends_nothing(world: World, tmp_path: Path) -> None:
+    batch_id = await running(world, 3)
+    world.store = AwayFolder(tmp_path / "away")
+
+    await dispatcher_of(world).look_at_everything(world.leadership)
+
+    assert "the disk did not answer" in ((await on_board(world, batch_id)).waiting or "")
+    assert (await on_board(world, batch_id)).next_line == 0
+
+
+async def test_a_full_bus_is_said_and_ends_nothing(world: World) -> None:
+    batch_id = await running(world, 3)
+    world.journal.bus = FullBus()
+
+    await dispatcher_of(world).look_at_everything(world.leadership)
+
+    assert "workers do not keep up" in ((await on_board(world, batch_id)).waiting or "")
