@@ -1,6 +1,7 @@
 """A real `batchmill serve` that a test may kill, freeze, and start again on the same data folder."""
 
 import asyncio
+import io
 import os
 import re
 import signal
@@ -175,7 +176,7 @@ class Mill:
         """Uploads an input file; returns its id."""
         form = aiohttp.FormData()
         form.add_field("purpose", "batch")
-        form.add_field("file", content, filename="input.jsonl", content_type="application/jsonl")
+        form.add_field("file", io.BytesIO(content), filename="input.jsonl", content_type="application/jsonl")
         return str((await self._json("POST", "/files", data=form))["id"])
 
     async def submit(self, content: bytes, window: str = "24h") -> str:
