@@ -1,4 +1,5 @@
-"""What the tests of every room may ask for: a real Postgres server, and a fresh database on it."""
+"""What the tests of every room may ask for: a real Postgres server and a fresh database on it, a real broker
+and a place on it."""
 
 from collections.abc import AsyncIterator
 
@@ -7,7 +8,10 @@ import pytest_asyncio
 
 from cli.embedded_postgres import LOGIN
 from events.migrate import migrate
+from events.topology import Topology
 from tests.postgres import Database, PostgresServer, running_server
+from tests.rabbit import Broker, place_on, shared_broker
+from tests.rabbit_node import RabbitNode, installed_server, running_node
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -38,3 +42,32 @@ async def empty_database(postgres_server: PostgresServer) -> AsyncIterator[Datab
     """A database of this test's own in which nothing was migrated yet."""
     async with postgres_server.new_database() as fresh:
         yield fresh
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def broker_server() -> AsyncIterator[str | RabbitNode]:
+    """The broker of this test session."""
+    async with shared_broker() as server:
+        yield server
+
+
+@pytest.fixture
+async def broker(broker_server: str | RabbitNode) -> AsyncIterator[Broker]:
+    """A place on the broker for this test alone."""
+    if isinstance(broker_server, RabbitNode):
+        async with broker_server.new_host() as url:
+            yield Broker(url, Topology())
+    else:
+        async with place_on(broker_server) as place:
+            yield place
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def broker_node(broker_server: str | RabbitNode) -> AsyncIterator[RabbitNode]:
+    """A broker of our own, to be killed, wiped and starved; it runs again after each test that asked for a
+    place on it."""
+    if isinstance(broker_server, RabbitNode):
+        yield broker_server
+    else:
+        async with running_node(installed_server()) as node:
+            yield node
