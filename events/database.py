@@ -24,7 +24,9 @@ LOST: Final = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.IdleSessionTimeoutError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
     # What asyncpg makes of a call between the server's last word on a connection and its end.
     asyncpg.InternalClientError,
     OSError,

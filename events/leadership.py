@@ -53,22 +53,33 @@ class Candidate:
     async def run(self) -> None:
         """Stands for the leadership until cancelled, then steps down. A database that is away costs the
         leadership, not the candidate; what `lead` raises beyond that ends the run."""
+        while True:
+            leadership = await self._won()
+            await self._serve_term(leadership)
+            await asyncio.sleep(self._beat)  # so that what fails at once is not tried without a rest
+
+    async def _serve_term(self, leadership: Leadership) -> None:
+        """Leads until that fails, then steps down. In a task of its own: before Python 3.13 a group that
+        ends with errors hides a cancellation that comes at the same moment."""
+        self._leadership = leadership
+        _logger.info("leading", leadership=self._name)
+        leading = asyncio.create_task(self._lead_while_kept(leadership))
         try:
-            while True:
-                leadership = await self._won()
-                self._leadership = leadership
-                _logger.info("leading", leadership=self._name)
-                try:
-                    async with asyncio.TaskGroup() as group:
-                        group.create_task(self._keep(leadership))
-                        group.create_task(self._run_lead(leadership))
-                except* BatchmillError as errors:
-                    _logger.warning("leadership ended", leadership=self._name, reason=_first(errors))
-                finally:
-                    self._leadership = None
-                    await asyncio.shield(self._step_down(leadership))
+            await asyncio.wait({leading})
         finally:
+            leading.cancel()
+            await asyncio.wait({leading})
             self._leadership = None
+            await asyncio.shield(self._step_down(leadership))
+        leading.result()
+
+    async def _lead_while_kept(self, leadership: Leadership) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._keep(leadership))
+                group.create_task(self._run_lead(leadership))
+        except* BatchmillError as errors:
+            _logger.warning("leadership ended", leadership=self._name, reason=_first(errors))
 
     async def _run_lead(self, leadership: Leadership) -> None:
         await self._lead(leadership)

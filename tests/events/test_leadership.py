@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 from typing import Final
 from uuid import UUID
 
@@ -209,3 +210,24 @@ async def test_of_many_who_saw_the_same_one_takes_over(stage: Stage) -> None:
     observed = await stage.board.observe("engine")
     taken = await asyncio.gather(*(stage.board.take_leadership("engine", observed) for _ in range(8)))
     assert sum(leadership is not None for leadership in taken) == 1
+
+
+async def test_a_leader_that_fails_at_once_rests_before_it_stands_again(stage: Stage) -> None:
+    clock = asyncio.get_running_loop().time
+    began = list[float]()
+    tried = asyncio.Event()
+
+    async def lead(leadership: Leadership) -> None:
+        began.append(clock())
+        if len(began) == 3:
+            tried.set()
+        raise DatabaseUnavailable("the database is away")
+
+    candidate = Candidate("engine", stage.board, lead, lease=LEASE, beat=BEAT, clock=clock)
+    running = asyncio.create_task(candidate.run())
+    async with asyncio.timeout(PATIENCE):
+        await tried.wait()
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    assert all(later - earlier >= BEAT for earlier, later in pairwise(began))
