@@ -14,7 +14,7 @@ import psutil
 from openai import OpenAI
 
 PROGRAM: Final = (sys.executable, "-m", "cli.main")
-PATIENCE: Final = 60.0
+PATIENCE: Final = 40.0
 """Seconds after which a process that says nothing, or does not end, fails its test."""
 
 
@@ -69,8 +69,12 @@ class ServeProcess:
         return self.exit_code()
 
     def exit_code(self) -> int:
-        """Waits for its end."""
-        code = self.process.wait(PATIENCE)
+        """Waits for its end. Fails, and kills it, where it does not come."""
+        try:
+            code = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            raise AssertionError("did not end:\n" + self.told) from None
         self._listener.join(PATIENCE)
         return code
 
@@ -81,12 +85,16 @@ class ServeProcess:
 
     def kill_all(self) -> None:
         """kill -9 of everything at once, and waits until nothing is left."""
+        family = self._kill()
+        self.exit_code()
+        psutil.wait_procs(family, PATIENCE)
+
+    def _kill(self) -> list[psutil.Process]:
         family = self.family()
         for process in family:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        self.exit_code()
-        psutil.wait_procs(family, PATIENCE)
+        return family
 
     def _find(self, text: str) -> str | None:
         return next((line for line in self.said if text in line), None)
