@@ -119,7 +119,10 @@ class Worker:
             lane.abort(chunk)
         leaving, self._id = self._id, ""
         if leaving:
-            await self._board.leave(leaving)
+            try:
+                await self._board.leave(leaving)
+            except BatchmillError as error:
+                _logger.warning("could not leave; others take over", worker=leaving, reason=str(error))
 
     def _taker(self, lane: Lane) -> Callable[[Work], Coroutine[None, None, None]]:
         async def take(work: Work) -> None:
@@ -147,18 +150,22 @@ class Worker:
     async def _claim(self, lane: Lane, work: Work) -> Chunk | None:
         self._claiming = work.claim_id
         self._called_off.clear()
+        claimant = self._id
         try:
-            claim = await self._board.claim(work.claim_id, self._id)
+            claim = await self._board.claim(work.claim_id, claimant)
             if claim is None:
                 return None
             if claim.suspect and not work.suspect:
                 await self._board.hand_back([claim])
                 return None
             try:
-                chunk, jobs = await self._load(claim)
+                chunk, jobs = await self._load(claim, claimant)
             except (BatchmillError, StorageError) as error:
                 _logger.warning("input cannot be read", batch=claim.batch_id, reason=str(error))
                 await self._board.explain({claim.batch_id: f"input cannot be read: {error}"})
+                await self._board.hand_back([claim])
+                return None
+            if claimant != self._id:  # declared dead meanwhile: others may have run these lines
                 await self._board.hand_back([claim])
                 return None
             self._begin(chunk, jobs, lane)
@@ -179,9 +186,9 @@ class Worker:
         if self._stopping or chunk.batch_id in self._called_off:
             lane.stop(chunk, last_call=chunk.batch_id in self._called_off)
 
-    async def _load(self, claim: Claim) -> tuple[Chunk, list[Job]]:
+    async def _load(self, claim: Claim, claimant: str) -> tuple[Chunk, list[Job]]:
         inputs = await self._inputs_of(claim.batch_id)
-        chunk = Chunk(claim, self._id, inputs.endpoint, time.monotonic() + claim.expires_in)
+        chunk = Chunk(claim, claimant, inputs.endpoint, time.monotonic() + claim.expires_in)
         jobs = []
         async for window in inputs.windows(claim.open_lines()):
             for line, _, raw in window:

@@ -1,22 +1,27 @@
 """A worker is known to the others from its first beat until it leaves, and not a moment longer."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from engine.input_lines import InputLines
+from engine.input_lines import InputLine, InputLines
+from engine.lane import Lane
 from engine.recorder import Recorder
+from engine.route_watch import RouteWatch
+from engine.upstream import Answer, ModelsAnswer, Upstream
 from engine.worker import Worker
 from events.batch import Batch
+from events.bus import Work
 from events.read_models import Seen
-from tests.engine.recorded import WORKER, World, world_on
+from tests.engine.recorded import WORKER, World, request_line, world_on
 from tests.postgres import Database
 
 BEAT = 0.01
+ROUTE = "default"
 
 
 @pytest.fixture
@@ -25,16 +30,53 @@ async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
         yield world
 
 
+class SlowInput(InputLines):
+    """An input on a disk that answers when it is let."""
+
+    asked = asyncio.Event()
+    let = asyncio.Event()
+
+    async def windows(self, ordinals: Iterable[int]) -> AsyncIterator[list[InputLine]]:
+        self.asked.set()
+        await self.let.wait()
+        async for window in super().windows(ordinals):
+            yield window
+
+
+class Listener:
+    """An upstream that answers everything and remembers what was sent."""
+
+    url = "http://upstream/v1"
+
+    def __init__(self) -> None:
+        self.sent = list[bytes]()
+
+    async def send(self, path: str, body: bytes, *, timeout: float) -> Answer:
+        self.sent.append(body)
+        return Answer(200, {}, b"{}")
+
+    async def models(self) -> ModelsAnswer:
+        return ModelsAnswer(200, None)
+
+    async def close(self) -> None:
+        return None
+
+
 @asynccontextmanager
-async def working(world: World) -> AsyncIterator[Worker]:
-    """A worker that beats fast and has nothing to run."""
+async def working(
+    world: World, upstream: Upstream | None = None, input_of: type[InputLines] = InputLines
+) -> AsyncIterator[Worker]:
+    """A worker that beats fast and sends what it runs to `upstream`."""
     options = msgspec.structs.replace(world.options, beat=BEAT)
 
     def inputs(seen: Seen[Batch]) -> InputLines:
-        return InputLines(world.log, world.store, seen.id, seen.state.created)
+        return input_of(world.log, world.store, seen.id, seen.state.created)
 
     recorder = Recorder(world.journal, options)
     worker = Worker(world.board, world.models, world.journal.bus, inputs, recorder, options)
+    if upstream is not None:
+        watch = RouteWatch(ROUTE, upstream)
+        worker.serve(ROUTE, Lane(upstream, watch, recorder, options, alive=worker.alive))
     running = asyncio.create_task(worker.run())
     try:
         yield worker
@@ -70,3 +112,27 @@ async def test_a_worker_that_has_left_stays_away(world: World) -> None:
         await worker.stop()
         await asyncio.sleep(10 * BEAT)
         assert await registered(world) == {}
+
+
+async def test_a_worker_stops_cleanly_with_the_database_away(world: World) -> None:
+    async with working(world) as worker:
+        await beats_of_one(world, 2)
+        await world.database.close()
+        await worker.stop()
+
+
+async def test_a_worker_declared_dead_while_it_reads_a_chunk_sends_nothing_of_it(world: World) -> None:
+    """Others may have run these lines by now, and recorded them."""
+    upstream = Listener()
+    batch = await world.batch([request_line(n) for n in range(3)])
+    assert batch.claim is not None
+    await world.board.hand_back([batch.claim])
+    async with working(world, upstream, SlowInput):
+        first = await beats_of_one(world, 2)
+        await world.journal.bus.offer(ROUTE, Work(batch.id, batch.claim.id))
+        await SlowInput.asked.wait()
+        await world.board.void_claims([first])
+        second = await beats_of_one(world, 2)
+        SlowInput.let.set()
+        await beats_of_one(world, (await registered(world))[second] + 5)
+        assert upstream.sent == []
