@@ -10,7 +10,24 @@ from pathlib import Path
 
 RATE = 250
 """Samples a second."""
-ROWS = 25
+ROWS = 20
+IDLE = "_worker (concurrent/futures/thread.py)"
+"""Innermost where a thread of a pool waits for work: such samples are left out."""
+PARTS = {
+    "validation (planner)": ("engine/planner.py", "engine/planning.py"),
+    "result files (finalizer)": ("engine/finalizer.py", "engine/result_files.py", "engine/line_order.py"),
+    "HTTP to the upstream (aiohttp)": ("aiohttp/",),
+    "HTTP to the upstream (our adapter)": ("engine/http_upstream.py",),
+    "recording (recorder, flush)": ("engine/recorder.py",),
+    "lines (lane: slots, verdicts, result lines)": ("engine/lane.py",),
+    "claiming and reading chunks (worker)": ("engine/worker.py",),
+    "handing out (dispatcher)": ("engine/dispatcher.py",),
+    "read models (followers)": ("events/follower.py",),
+    "API": ("api/", "litestar/", "uvicorn/"),
+    "other database calls": ("asyncpg/",),
+    "event loop and its system calls": ("asyncio/runners.py",),
+}
+"""Parts of the program by files; of several that are on a stack the first one here counts."""
 
 
 async def profiled(pid: int, run: Coroutine[None, None, object]) -> list[str]:
@@ -40,29 +57,30 @@ async def profiled(pid: int, run: Coroutine[None, None, object]) -> list[str]:
 
 
 def table(stacks: str) -> list[str]:
-    """From py-spy's raw form (`outer;…;inner count`): functions by what they took themselves, and by what
-    they took with all they called."""
-    own, total = Counter[str](), Counter[str]()
-    samples = 0
+    """From py-spy's raw form (`outer;…;inner count`): where the time went by part of the program, and the
+    functions that took most of it themselves, with what they took in all."""
+    parts, own, total = Counter[str](), Counter[str](), Counter[str]()
     for line in stacks.splitlines():
         frames, _, count = line.rpartition(" ")
         names = [_function(frame) for frame in frames.split(";")]
-        samples += int(count)
+        if names[-1] == IDLE:
+            continue
+        parts[_part(frames)] += int(count)
         own[names[-1]] += int(count)
         for name in set(names):
             total[name] += int(count)
-    lines = [
-        f"Profile of the serving process: {samples:,} samples of busy threads",
-        "   own  total  function",
-    ]
-    shown = sorted(total, key=lambda name: own[name], reverse=True)[:ROWS]
-    lines += [f"  {own[name] / samples:4.0%}  {total[name] / samples:5.0%}  {name}" for name in shown]
-    lines.append("  by total, ours only:")
-    ours = [
-        name for name, _ in total.most_common() if "(engine/" in name or "(events/" in name or "(api/" in name
-    ]
-    lines += [f"  {own[name] / samples:4.0%}  {total[name] / samples:5.0%}  {name}" for name in ours[:ROWS]]
+    samples = max(1, parts.total())
+    lines = [f"  profile of the serving process, {samples:,} samples, by part:"]
+    lines += [f"  {count / samples:6.1%}  {part}" for part, count in parts.most_common()]
+    lines.append("     own   total  function")
+    for name, taken in own.most_common(ROWS):
+        lines.append(f"  {taken / samples:6.1%}  {total[name] / samples:6.1%}  {name}")
     return lines
+
+
+def _part(frames: str) -> str:
+    """The part of the program that a stack belongs to: the first whose file is on it."""
+    return next((part for part, files in PARTS.items() if any(file in frames for file in files)), "the rest")
 
 
 def _function(frame: str) -> str:
