@@ -31,6 +31,7 @@ from engine.upstream import Upstream
 from engine.worker import Worker
 from events.batch import Batch
 from events.bus import Notice
+from events.errors import BatchmillError
 from events.follower import Follower
 from events.journal import Journal
 from events.leadership import Candidate
@@ -122,7 +123,7 @@ class Engine:
                 swept = await sweep(self._store, self._journal.models.named, datetime.now(UTC) - ORPHAN_AGE)
                 if swept:
                     _logger.info("orphans swept", objects=swept)
-            except StorageError as error:
+            except (BatchmillError, StorageError) as error:
                 _logger.warning("orphans not swept", reason=str(error))
             await asyncio.sleep(SWEEP_EVERY)
 

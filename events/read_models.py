@@ -27,6 +27,9 @@ KINDS: Final[Mapping[object, Kind]] = {Batch: "batch", File: "file", Key: "key"}
 TAIL: Final = 1000
 """Most events folded into an answer; where a stream has more, the row is written forward first."""
 
+STRETCH: Final = 10_000
+"""Positions of the log searched by one statement."""
+
 S = TypeVar("S", bound=State)
 
 
@@ -133,9 +136,19 @@ class ReadModels:
         return [key for key in found if key is not None]
 
     async def named(self, storage_keys: Sequence[str]) -> set[str]:
-        """Which of some storage keys belong to a file that was recorded, gone or not."""
+        """Which of some storage keys belong to a file that was recorded, gone or not. What no row names is
+        looked for in the log itself: whether an object may be deleted must not hang on rows."""
         async with self._database.reading() as connection:
-            return {row["stored"] for row in await connection.fetch(_SQL["named"], list(storage_keys))}
+            named = {row["stored"] for row in await connection.fetch(_SQL["named"], list(storage_keys))}
+            head = cast(int, await connection.fetchval(_SQL["head"]))
+        for start in range(0, head, STRETCH):
+            unnamed = [key for key in storage_keys if key not in named]
+            if not unnamed:
+                break
+            async with self._database.reading() as connection:
+                rows = await connection.fetch(_SQL["named_in_log"], unnamed, start, start + STRETCH)
+            named.update(row["stored"] for row in rows)
+        return named
 
     async def checkpoint(self, follower: str) -> int:
         """The position that a follower has handled; 0 for one that never ran."""

@@ -70,3 +70,13 @@ SELECT coalesce((SELECT position FROM checkpoints WHERE follower = $1), 0)
 -- name: named
 -- Which of some storage keys belong to a file that was recorded.
 SELECT stored FROM read_models WHERE stored = ANY ($1::text[])
+
+-- name: named_in_log
+-- Which of some storage keys are named by events of a stretch of the log.
+SELECT k.stored FROM unnest($1::text[]) AS k (stored)
+WHERE EXISTS (SELECT 1 FROM events e WHERE e.position > $2 AND e.position <= $3 AND e.lines IS NULL
+              AND strpos(e.data, k.stored) > 0)
+
+-- name: head
+-- The last position of the log.
+SELECT coalesce(max(position), 0) FROM events

@@ -77,6 +77,17 @@ async def test_a_deleted_file_is_gone_from_get_and_list_at_once_but_not_forgotte
     assert await stage.models.named([f"objects/{file_id}", "objects/nobody's"]) == {f"objects/{file_id}"}
 
 
+async def test_what_an_event_names_is_named_also_while_its_row_is_dropped(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_models, "STRETCH", 2)
+    file_ids = [await stage.file() for _ in range(5)]
+    async with stage.database.writing() as connection:
+        await connection.execute("DELETE FROM read_models WHERE id <> $1", file_ids[0])
+    keys = {f"objects/{file_id}" for file_id in file_ids}
+    assert await stage.models.named([*keys, "objects/nobody's"]) == keys
+
+
 async def test_pages_go_through_all_objects_once_in_either_order(stage: Stage) -> None:
     made = [await stage.file() for _ in range(7)]
     for newest_first, expected in ((True, made[::-1]), (False, made)):
