@@ -40,6 +40,7 @@ class Recorder:
         self._lines = 0
         self._bytes = 0
         self._in_flush = 0
+        self._hurried = False
         self._filled = asyncio.Event()
         self._full = asyncio.Event()
         self._emptied = asyncio.Event()
@@ -68,9 +69,14 @@ class Recorder:
         self._room.append(call)
 
     async def emptied(self) -> None:
-        """Returns when everything taken is recorded or dropped."""
-        while self._lines or self._in_flush:
-            await self._emptied.wait()
+        """Flushes at once, and returns when everything taken is recorded or dropped."""
+        self._hurried = True
+        self._full.set()
+        try:
+            while self._lines or self._in_flush:
+                await self._emptied.wait()
+        finally:
+            self._hurried = False
 
     async def run(self) -> None:
         """Flushes until cancelled."""
@@ -112,7 +118,8 @@ class Recorder:
             taken.append((chunk, part))
         if not self._lines:
             self._filled.clear()
-        if self._lines < self._options.flush_lines and self._bytes < self._options.flush_bytes:
+        enough = self._lines >= self._options.flush_lines or self._bytes >= self._options.flush_bytes
+        if not (enough or self._hurried):
             self._full.clear()
         return taken
 

@@ -13,6 +13,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -37,6 +38,8 @@ STOPS: Final = {BatchCancelRequested.__name__, BatchExpiryReached.__name__}
 ENDS: Final = {*STOPS, BatchFinalizing.__name__}
 INPUTS_HELD: Final = 16
 """Batches whose line index a worker keeps at hand."""
+LAST_FLUSH: Final = 2.0
+"""Seconds that the last flush of a worker that stops may take."""
 LONE_DEATHS: Final = 2
 """Deaths of a suspect while it ran alone after which it is not run again."""
 
@@ -115,6 +118,7 @@ class Worker:
                 await self._idle.wait()
         except TimeoutError:
             _logger.warning("drain time is over", chunks=len(self._chunks))
+            await self._record_the_last()
         for chunk, lane in list(self._chunks.items()):
             lane.abort(chunk)
         leaving, self._id = self._id, ""
@@ -123,6 +127,12 @@ class Worker:
                 await self._board.leave(leaving)
             except BatchmillError as error:
                 _logger.warning("could not leave; others take over", worker=leaving, reason=str(error))
+
+    async def _record_the_last(self) -> None:
+        """What was answered and waits for its flush; a database that is away gets no more than a moment."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_FLUSH):
+                await self._recorder.emptied()
 
     def _taker(self, lane: Lane) -> Callable[[Work], Coroutine[None, None, None]]:
         async def take(work: Work) -> None:

@@ -1,0 +1,157 @@
+"""Lines from claim to outcome: what is sent, what is not any more, and what is kept of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from events.bus import Work
+from events.failpoint import arm
+from tests.chaos.inputs import names
+from tests.engine.recorded import WORKER, World, world_on
+from tests.engine.running import station_on
+from tests.postgres import Database
+from tests.upstream import visits
+
+
+@pytest.fixture
+async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
+    async with world_on(database.app_url, tmp_path / "objects") as world:
+        yield world
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    return tmp_path / "ledger"
+
+
+@pytest.fixture(autouse=True)
+def _disarm() -> Iterator[None]:
+    yield
+    arm("")
+
+
+async def test_every_line_of_a_chunk_is_sent_once_and_recorded(world: World, ledger: Path) -> None:
+    async with station_on(world, ledger, concurrency=4) as station:
+        batch = await station.batch(names(20), {"line-3": "503x1", "line-5": "400"})
+        await station.hand_out(batch, 20)
+        state = await station.until_recorded(batch, 20)
+
+    assert (state.completed, state.failed) == (19, 1)
+    assert sorted(await station.recorded_lines(batch)) == list(range(20))
+    assert [visit.line for visit in visits(ledger) if visit.number > 1] == ["line-3"]
+
+
+async def test_a_chunk_called_off_while_it_is_claimed_sends_nothing(world: World, ledger: Path) -> None:
+    async with station_on(world, ledger) as station:
+        station.gate.clear()
+        batch = await station.batch(names(5))
+        await station.hand_out(batch, 5)
+        await station.asked.wait()
+        await batch.cancel()
+        station.gate.set()
+        board = await station.until_free(batch)
+
+    assert (board.free, board.open_lines) == (1, 5)
+    assert station.upstream.tries == 0
+
+
+async def test_a_chunk_claimed_while_the_worker_stops_sends_nothing(world: World, ledger: Path) -> None:
+    async with station_on(world, ledger) as station:
+        station.gate.clear()
+        batch = await station.batch(names(5))
+        await station.hand_out(batch, 5)
+        await station.asked.wait()
+        await station.worker.stop()
+        station.gate.set()
+        await station.until_free(batch)
+
+    assert station.upstream.tries == 0
+
+
+async def test_what_was_answered_within_the_drain_is_recorded(world: World, ledger: Path) -> None:
+    async with station_on(world, ledger, drain=0.1, flush_interval=60.0) as station:
+        batch = await station.batch(names(3), {"line-2": "stall"})
+        await station.hand_out(batch, 3)
+        await station.upstream.until(lambda u: u.tries == 3 and u.under_way == 1)
+        await station.worker.stop()
+
+    assert await station.recorded_lines(batch) == [0, 1]
+
+
+async def test_no_line_of_a_lost_claim_is_sent_any_more(world: World, ledger: Path) -> None:
+    """Its worker learns of the loss from a flush, long before its next beat."""
+    async with station_on(world, ledger, concurrency=1, beat=1000.0, lease=3000.0) as station:
+        batch = await station.batch(names(6), {"line-0": "slow 0.2", "line-1": "slow 0.2"})
+        await station.hand_out(batch, 6)
+        await station.upstream.until(lambda u: u.tries == 1)
+        others = [id for id in await world.board.workers() if id != WORKER]
+        await world.board.void_claims(others)
+        await station.upstream.until(lambda u: u.tries == 2 and u.under_way == 0)
+        await asyncio.wait_for(station.recorder.emptied(), 10)
+
+    assert await station.recorded_lines(batch) == []
+    assert station.upstream.tries == 2
+
+
+async def test_a_claim_whose_answer_was_lost_is_given_up_and_runs(world: World, ledger: Path) -> None:
+    async with station_on(world, ledger) as station:
+        batch = await station.batch(names(4))
+        arm("claim.after=raise")
+        claim_id = await station.hand_out(batch, 4)
+        recorded = asyncio.create_task(station.until_recorded(batch, 4))
+        while not recorded.done():  # the dispatcher offers again what still lies free
+            await station.offer(Work(batch.id, claim_id))
+            await asyncio.wait([recorded], timeout=0.1)
+        await recorded
+
+    assert station.upstream.tries == 4
+
+
+async def test_suspects_run_alone(world: World, ledger: Path) -> None:
+    async with station_on(world, ledger, concurrency=8) as station:
+        station.upstream.latency = 0.03
+        deadly = await station.batch(["line-a", "line-b", "line-c"])
+        harmless = await station.batch(names(40))
+        claim_id = await world.board.hand_out(world.leadership, await station.on_board(deadly), 3)
+        assert claim_id is not None
+        for _ in range(3):
+            assert await world.board.claim(claim_id, WORKER) is not None
+            await world.board.void_claims([WORKER])
+            await world.board.register(WORKER)
+        await station.hand_out(harmless, 20)
+        suspects = [work for work in await world.board.free_claims(10) if work.batch_id == deadly.id]
+        for work in suspects:
+            await station.offer(work)
+        await station.hand_out(harmless, 20)
+        await station.until_recorded(deadly, 3)
+        await station.until_recorded(harmless, 40)
+
+    assert [work.suspect for work in suspects] == [True, True, True]
+    assert station.upstream.tries == 43
+    for one in visits(ledger):
+        for other in visits(ledger):
+            together = one is not other and one.line != other.line
+            if together and one.line in ("line-a", "line-b", "line-c"):
+                assert other.ended is not None
+                assert one.ended is not None
+                assert other.ended <= one.began or other.began >= one.ended
+
+
+async def test_a_suspect_that_died_alone_twice_is_an_error_and_not_run(world: World, ledger: Path) -> None:
+    async with station_on(world, ledger) as station:
+        batch = await station.batch(["line-a"])
+        claim_id = await world.board.hand_out(world.leadership, await station.on_board(batch), 1)
+        for _ in range(5):
+            assert claim_id is not None
+            assert await world.board.claim(claim_id, WORKER) is not None
+            await world.board.void_claims([WORKER])
+            await world.board.register(WORKER)
+            (work,) = await world.board.free_claims(1)
+            claim_id = work.claim_id
+        await station.offer(work)
+        state = await station.until_recorded(batch, 1)
+
+    assert (state.completed, state.failed) == (0, 1)
+    assert station.upstream.tries == 0
