@@ -101,9 +101,11 @@ class Recorder:
         taken: list[tuple[Chunk, list[LineOutcome]]] = []
         while self._pending and (room > 0 or not taken):
             chunk, outcomes = next(iter(self._pending.items()))
-            count = _fitting(outcomes, min(room, ATTACHMENT_BYTES) if taken else ATTACHMENT_BYTES)
+            count = _fitting(outcomes, min(room, ATTACHMENT_BYTES))
             if count == 0:
-                break
+                if taken:
+                    break
+                count = 1  # larger than any flush: it goes alone
             part, rest = outcomes[:count], outcomes[count:]
             if rest:
                 self._pending[chunk] = rest
@@ -191,10 +193,10 @@ class Recorder:
 
 
 def _fitting(outcomes: Sequence[LineOutcome], room: int) -> int:
-    """How many of the first outcomes have room; one that is larger than any attachment goes alone."""
+    """How many of the first outcomes have room."""
     size = 0
     for count, outcome in enumerate(outcomes):
         size += len(outcome.result)
         if size > room:
-            return max(count, 1) if room >= ATTACHMENT_BYTES else count
+            return count
     return len(outcomes)
