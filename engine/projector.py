@@ -2,9 +2,14 @@
 
 from collections.abc import Sequence
 
+import structlog
+
 from events.catalog import kind_of
+from events.errors import UnknownEvent
 from events.event import RecordedEvent
 from events.read_models import ModelWrite, ReadModels, model_write
+
+_logger = structlog.get_logger()
 
 
 class Projector:
@@ -18,7 +23,11 @@ class Projector:
         writes = []
         for stream_id in dict.fromkeys(event.stream_id for event in events):
             kind = kind_of(stream_id)
-            seen = None if kind is None else await self._models.find(kind, stream_id)
+            try:
+                seen = None if kind is None else await self._models.find(kind, stream_id)
+            except UnknownEvent as error:
+                _logger.warning("row left as it is", stream=stream_id, reason=str(error))
+                continue
             if seen is not None:
                 writes.append(model_write(seen))
         return writes

@@ -8,10 +8,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+import structlog
+
+from events.errors import UnknownEvent
 from events.event import RecordedEvent
 from events.log import Leadership, Log
 from events.read_models import ModelWrite, ReadModels
 
+_logger = structlog.get_logger()
 Handle = Callable[[Sequence[RecordedEvent]], Awaitable[Sequence[ModelWrite]]]
 BATCH: Final = 500
 """Most events handled together."""
@@ -39,13 +43,20 @@ class Follower:
         self._woken.set()
 
     async def run(self, leadership: Leadership) -> None:
-        """Follows the log until cancelled. Raises what handling raises, and `LeadershipLost`."""
+        """Follows the log until cancelled. Raises what handling raises, and `LeadershipLost`; but before an
+        `UnknownEvent` it waits for a program that knows more to lead, and holds up nobody else."""
         self.position = await self._models.checkpoint(self.name)
+        told: str | None = None
         while True:
             self._woken.clear()
-            if await self.step(leadership):
-                await asyncio.sleep(REST)
-                continue
+            try:
+                if await self.step(leadership):
+                    await asyncio.sleep(REST)
+                    continue
+            except UnknownEvent as error:
+                if str(error) != told:
+                    told = str(error)
+                    _logger.warning("follower waits", follower=self.name, after=self.position, reason=told)
             try:
                 async with asyncio.timeout(self._poll):
                     await self._woken.wait()

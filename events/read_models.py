@@ -68,7 +68,10 @@ class ReadModels:
         self._database = database
 
     async def find(self, kind: type[S], id: str, project_id: str | None = None) -> Seen[S] | None:
-        """The object, hidden ones too; None where there is none, or none of that project (None: any)."""
+        """The object, hidden ones too; None where there is none, or none of that project (None: any).
+
+        Raises `UnknownEvent`, as all that read rows, for one that another program wrote in another shape.
+        """
         while True:
             async with self._database.reading() as connection:
                 rows = await connection.fetch(_SQL["one"], id, KINDS[kind], project_id, TAIL)
@@ -187,12 +190,20 @@ def model_write(seen: Seen[S]) -> ModelWrite:
 
 
 def _folded(kind: type[S], rows: Sequence[asyncpg.Record]) -> Seen[S] | None:
-    """A row with its tail, one record for each event of it; None where not even its first can be folded."""
+    """A row with its tail, one record for each event of it; None where not even its first can be folded.
+
+    Raises `UnknownEvent` for a row that this program cannot read.
+    """
     if not rows:
         return None
     row = rows[0]
     version: int = row["row_version"]
-    state: State | None = None if row["state"] is None else msgspec.json.decode(row["state"], type=kind)
+    try:
+        state: State | None = None if row["state"] is None else msgspec.json.decode(row["state"], type=kind)
+    except msgspec.MsgspecError as error:
+        raise UnknownEvent(
+            f"the row of {row['id']} is of another program: upgrade, or `batchmill rebuild` ({error})"
+        ) from error
     parked: str | None = None
     for event in [recorded_event(row) for row in rows if row["position"] is not None]:
         try:

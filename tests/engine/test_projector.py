@@ -8,6 +8,7 @@ import pytest
 
 from engine.projector import Projector
 from events.batch import Batch, BatchCancelRequested
+from events.errors import UnknownEvent
 from events.event import NewEvent, RecordedEvent
 from events.follower import Follower
 from tests.engine.recorded import PROJECT, RecordedBatch, World, request_line, stamped, world_on
@@ -96,3 +97,16 @@ async def test_a_stream_that_a_newer_program_wrote_is_parked_and_the_others_go_o
     assert await folded_to(world, other.id) == 3
     assert "BatchPaused" in str((await world.models.get(Batch, parked.id)).parked)
     assert (await parked.state()).status == "in_progress"
+
+
+async def test_a_row_of_another_program_is_left_as_it_is_and_the_others_go_on(world: World) -> None:
+    other, strange = await started(world, 1), await started(world, 1)
+    async with world.database.writing() as connection:
+        await connection.execute(
+            "UPDATE read_models SET version = 1, state = $1 WHERE id = $2", '{"sublimated":true}', strange.id
+        )
+    with pytest.raises(UnknownEvent, match=strange.id):
+        await world.models.get(Batch, strange.id)
+    writes = await Projector(world.models)(await log_of(world))
+    assert other.id in [write.id for write in writes]
+    assert strange.id not in [write.id for write in writes]

@@ -9,7 +9,7 @@ from events import failpoint
 from events.batch import Batch, BatchCancelRequested, BatchExpiryReached, CancelBatch, decide
 from events.bus import Notice
 from events.catalog import new_event
-from events.errors import CannotCancel, LeadershipLost, NotFound, VersionConflict
+from events.errors import CannotCancel, LeadershipLost, NotFound, UnknownEvent, VersionConflict
 from events.event import RecordedEvent
 from events.failpoint import FailpointRaised
 from events.follower import Follower
@@ -244,3 +244,26 @@ async def test_a_follower_of_a_former_leader_moves_nothing(stage: Stage) -> None
     with pytest.raises(LeadershipLost):
         await follower.run(former)
     assert await stage.models.checkpoint("projector") == 0
+
+
+async def test_a_follower_that_meets_what_it_cannot_read_waits_there_and_ends_nothing(stage: Stage) -> None:
+    await stage.running_batch(lines=1)
+    projecting = Projecting(stage)
+    met = 0
+
+    async def handle(events: Sequence[RecordedEvent]) -> Sequence[ModelWrite]:
+        nonlocal met
+        met += 1
+        if met < 3:
+            raise UnknownEvent("a newer program wrote it")
+        return await projecting(events)
+
+    running = asyncio.create_task(
+        Follower("projector", stage.log, stage.models, handle, poll=0.01).run(await stage.lead())
+    )
+    await projecting.reach(2)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert met == 3
+    assert [event.position for event in projecting.handled] == [1, 2]
