@@ -29,6 +29,9 @@ WATCH: Final = 10.0
 """Seconds after which a subscription that gets nothing looks whether there is something to get."""
 PAUSE: Final = 0.1
 """Seconds before a chunk whose handling failed is offered again."""
+GONE: Final = 0.3
+"""Seconds before a queue that is not there is declared by who publishes: its consumers must hear first that it
+was deleted. RabbitMQ 3.10 moves a consumer that has not heard to the new queue, and drops messages there."""
 TOGETHER: Final = 100
 """Most notices that are published before their confirms are waited for."""
 LAST_WORDS: Final = 1.0
@@ -224,6 +227,7 @@ class RabbitBus:
         try:
             await publisher.publish(messages)
         except Unroutable:
+            await asyncio.sleep(GONE)
             await publisher.declare(declare)
             await publisher.publish(messages)
 

@@ -57,9 +57,11 @@ class Publisher:
             async with broker_calls(self._patience, "not published"):
                 channel = await self._open(connection)
                 await _confirmed(channel, messages)
-        except (Unroutable, Refused):
+        except Refused:
             raise
         except BusUnavailable as error:
+            # Unroutable too: what a channel sends to a quorum queue that was deleted and declared again since
+            # its last message there, RabbitMQ 3.10 confirms and never delivers.
             await self._drop(connection, channel, str(error))
             raise
 
