@@ -285,17 +285,16 @@ def test_without_an_upstream_inputs_are_validated_and_batches_say_what_they_wait
         assert [(error.code, error.param, error.line) for error in failed.errors.data] == [
             ("mismatched_model", "body.model", 2)
         ]
-        waiting = until(partial_reason(client, submit(client, chat("hello"))), bool)
-        assert waiting == "waiting for an upstream that serves model 'practice': none is set"
+        reason = "waiting for an upstream that serves model 'practice': none is set"
+        until(why_waiting(client, submit(client, chat("hello"))), lambda told: told == reason)
 
 
-def partial_reason(client: OpenAI, batch: Batch) -> Callable[[], str | None]:
-    """Looks why a batch waits, once it is validated."""
+def why_waiting(client: OpenAI, batch: Batch) -> Callable[[], str | None]:
+    """Looks why a batch waits."""
 
     def look() -> str | None:
-        seen = client.batches.retrieve(batch.id)
-        extra: dict[str, Any] = (seen.model_extra or {})["batchmill"]
+        extra: dict[str, Any] = (client.batches.retrieve(batch.id).model_extra or {})["batchmill"]
         reason: str | None = extra["waiting_for"]
-        return None if seen.status == "validating" else reason
+        return reason
 
     return look
