@@ -144,7 +144,7 @@ class WorkBoard:
             await connection.execute(_SQL["explain"], list(reasons.keys()), list(reasons.values()))
 
     async def free_claims(self, limit: int) -> list[Work]:
-        """Chunks that nobody holds, at most `limit`, the oldest first."""
+        """Chunks of running batches that nobody holds, at most `limit`, the oldest first."""
         async with self._database.reading() as connection:
             rows = await connection.fetch(_SQL["free_claims"], limit)
         return [Work(row["batch_id"], row["id"], row["suspect"]) for row in rows]

@@ -35,8 +35,10 @@ WITH changed AS (
 UPDATE batch_work b SET waiting = changed.waiting FROM changed WHERE b.batch_id = changed.batch_id
 
 -- name: free_claims
--- Chunks that nobody holds, oldest lines first.
-SELECT id, batch_id, suspect FROM claims WHERE worker IS NULL ORDER BY id LIMIT $1
+-- Chunks of running batches that nobody holds, the oldest first.
+SELECT c.id, c.batch_id, c.suspect
+FROM claims c JOIN batch_work b ON b.batch_id = c.batch_id AND b.phase = 'running'
+WHERE c.worker IS NULL ORDER BY c.id LIMIT $1
 
 -- name: claim
 -- Takes a free chunk of a running batch, with a fresh token.

@@ -189,3 +189,15 @@ async def test_an_input_is_held_until_no_open_batch_reads_it(stage: Stage) -> No
 async def test_open_batches_come_with_the_nearest_deadline_first(stage: Stage) -> None:
     late, soon = await stage.new_batch(window=86_400), await stage.new_batch(window=5)
     assert [batch.batch_id for batch in await stage.board.open_batches()] == [soon, late]
+
+
+async def test_free_chunks_of_a_batch_that_stops_take_no_place_among_those_that_may_be_claimed(
+    stage: Stage,
+) -> None:
+    stopping, running = await stage.running_batch(lines=2), await stage.running_batch(lines=1)
+    leader = await stage.lead()
+    for batch_id in (stopping, stopping, running):
+        [batch] = await stage.board.open_batches([batch_id])
+        await stage.board.hand_out(leader, batch, 1)
+    await stage.cancel(stopping)
+    assert [work.batch_id for work in await stage.board.free_claims(2)] == [running]
