@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from engine.planning import InputChanged
-from events.batch import BatchCreated, BatchStarted
+from events.batch import BLOCKS_PER_GROUP, BatchCreated, BatchStarted, LinesIndexed
 from events.line_index import DIGEST_BYTES, BadIndex, IndexBlock, LineSpan, block_of, decode_block
 from events.lines import unpack_block
 from events.log import Log
@@ -25,8 +25,6 @@ INLINE_BYTES: Final = 512 << 10
 """A larger window is checked in a thread, so that it holds up nothing else."""
 BLOCKS_HELD: Final = 8
 """Decoded blocks of the index kept, 130 kB each: the chunks of one worker mostly lie near each other."""
-EVENTS_BEFORE_START: Final = 100
-"""Where `BatchStarted` is looked for: only `BatchCreated` can be before it."""
 
 
 class InputLine(NamedTuple):
@@ -50,7 +48,7 @@ class InputLines:
         self._batch_id = batch_id
         self._file_id = created.input_file_id
         self._key = created.input.storage_key
-        self._started: UUID | None = None
+        self._homes: list[UUID] = []
         self._blocks: OrderedDict[int, IndexBlock] = OrderedDict()
         self._loading = asyncio.Lock()
 
@@ -116,7 +114,11 @@ class InputLines:
             if (held := self._held(line)) is not None:
                 return held
             ordinal = block_of(line)
-            attachment = await self._log.attachment(await self._start(), ordinal)
+            homes = self._homes or await self._find_homes()
+            attachment = None
+            if ordinal // BLOCKS_PER_GROUP < len(homes):
+                home = homes[ordinal // BLOCKS_PER_GROUP]
+                attachment = await self._log.attachment(home, ordinal % BLOCKS_PER_GROUP)
             if attachment is None:
                 raise BadIndex(f"batch {self._batch_id} has no block {ordinal} of its line index in the log")
             block = decode_block(unpack_block(attachment.body))
@@ -125,14 +127,19 @@ class InputLines:
                 self._blocks.popitem(last=False)
             return block
 
-    async def _start(self) -> UUID:
-        """The event that the index is attached to."""
-        if self._started is None:
-            events = await self._log.stream(self._batch_id, limit=EVENTS_BEFORE_START)
-            self._started = next((e.event_id for e in events if e.type == BatchStarted.__name__), None)
-            if self._started is None:
-                raise BadIndex(f"batch {self._batch_id} has not started: there is no index of its lines")
-        return self._started
+    async def _find_homes(self) -> list[UUID]:
+        """The events that the index is attached to, a group of blocks each; the last is `BatchStarted`."""
+        homes: list[UUID] = []
+        after = 0
+        while events := await self._log.stream(self._batch_id, after=after):
+            for event in events:
+                if event.type in (LinesIndexed.__name__, BatchStarted.__name__):
+                    homes.append(event.event_id)
+                if event.type == BatchStarted.__name__:
+                    self._homes = homes
+                    return homes
+            after = events[-1].version
+        raise BadIndex(f"batch {self._batch_id} has not started: there is no index of its lines")
 
 
 def _near(first: LineSpan, last: LineSpan, span: LineSpan) -> bool:

@@ -4,17 +4,25 @@ The thinking is in `engine.planning`; here is the reading, off the event loop, a
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
+from engine.index_spill import IndexSpill
 from engine.options import EngineOptions
 from engine.planning import Plan, Planning
-from events.batch import Batch, BatchCommand, FailBatch, StartBatch, decide
+from events.batch import (
+    BLOCKS_PER_GROUP,
+    Batch,
+    BatchCommand,
+    FailBatch,
+    IndexLines,
+    StartBatch,
+    decide,
+)
 from events.catalog import new_event
 from events.event import Attachment
 from events.journal import Decision, Journal
-from events.lines import pack_block
 from events.log import Board
 from events.read_models import Seen
 from events.validator import LineError, LineRules
@@ -44,21 +52,35 @@ class Planner:
         seen = await self._journal.models.get(Batch, batch_id)
         if seen.state.status != "validating":
             return
-        planned, blocks = await self._validated(seen)
-        command: BatchCommand
-        if isinstance(planned, Plan):
-            command = StartBatch(planned.total, planned.model)
-            board = Board(batch_id, seen.project_id, "running", model=planned.model, total=planned.total)
-        else:
-            command = FailBatch(tuple(planned))
-            board = Board(batch_id, seen.project_id, None, revoke=True)
-        attachments = tuple(blocks) if isinstance(planned, Plan) else ()
+        with IndexSpill(self._options.spill_folder) as index:
+            planned = await self._validated(seen, index)
+            if isinstance(planned, Plan):
+                await self._start(seen, planned, index)
+            else:
+                await self._fail(seen, planned)
+        lines = planned.total if isinstance(planned, Plan) else 0
+        _logger.info("batch planned", batch=batch_id, lines=lines, valid=isinstance(planned, Plan))
 
-        def start(seen: Seen[Batch]) -> Decision:
+    async def _start(self, seen: Seen[Batch], plan: Plan, index: IndexSpill) -> None:
+        for group in range(index.full_groups):
+            blocks = await asyncio.to_thread(index.group, group)
+            await self._record(seen.id, IndexLines(group * BLOCKS_PER_GROUP), None, blocks)
+        blocks = await asyncio.to_thread(index.group, index.full_groups)
+        board = Board(seen.id, seen.project_id, "running", model=plan.model, total=plan.total)
+        await self._record(seen.id, StartBatch(plan.total, plan.model), board, blocks)
+
+    async def _fail(self, seen: Seen[Batch], errors: Sequence[LineError]) -> None:
+        board = Board(seen.id, seen.project_id, None, revoke=True)
+        await self._record(seen.id, FailBatch(tuple(errors)), board, ())
+
+    async def _record(
+        self, batch_id: str, command: BatchCommand, board: Board | None, attachments: tuple[Attachment, ...]
+    ) -> None:
+        def decided(seen: Seen[Batch]) -> Decision:
             return Decision(
                 [
                     new_event(
-                        batch_id,
+                        seen.id,
                         seen.project_id,
                         event,
                         metadata='{"actor":"planner"}',
@@ -69,14 +91,12 @@ class Planner:
                 board=board,
             )
 
-        await self._journal.carry_out(Batch, batch_id, start)
-        lines = planned.total if isinstance(planned, Plan) else 0
-        _logger.info("batch planned", batch=batch_id, lines=lines, valid=isinstance(planned, Plan))
+        await self._journal.carry_out(Batch, batch_id, decided)
 
-    async def _validated(self, seen: Seen[Batch]) -> tuple[Plan | list[LineError], list[Attachment]]:
+    async def _validated(self, seen: Seen[Batch], index: IndexSpill) -> Plan | list[LineError]:
         created = seen.state.created
         if created.input is None:
-            return [_cannot_find(created.input_file_id, seen.project_id)], []
+            return [_cannot_find(created.input_file_id, seen.project_id)]
         rules = LineRules(created.endpoint, self._options.max_line_bytes, await self._known_models())
         key = created.input.storage_key
         loop = asyncio.get_running_loop()
@@ -86,20 +106,21 @@ class Planner:
                 READ_TIMEOUT
             )
 
-        blocks: list[Attachment] = []
         with Planning(rules, self._options.spill_folder, self._options.max_batch_lines) as planning:
             async for piece in self._store.get(key):
-                blocks += await asyncio.to_thread(_feed, planning, piece)
+                await asyncio.to_thread(_feed, planning, piece, index)
                 if planning.decided:
                     break
             planned = await asyncio.to_thread(planning.finish, read)
-            blocks += [Attachment(pack_block([block])) for block in planning.take_blocks()]
-        return planned, blocks
+            for block in planning.take_blocks():
+                index.add(block)
+        return planned
 
 
-def _feed(planning: Planning, piece: bytes) -> list[Attachment]:
+def _feed(planning: Planning, piece: bytes, index: IndexSpill) -> None:
     planning.feed(piece)
-    return [Attachment(pack_block([block])) for block in planning.take_blocks()]
+    for block in planning.take_blocks():
+        index.add(block)
 
 
 def _cannot_find(file_id: str, project_id: str) -> LineError:

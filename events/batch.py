@@ -2,7 +2,8 @@
 
     BatchCreated
          │
-     validating ──BatchFailed────────────────────────────────▶ failed
+     validating ──LinesIndexed (of a large input, once it is known to be valid)──▶ validating
+         │  ├─────BatchFailed────────────────────────────────▶ failed
          │  └─────BatchCancelRequested, BatchCancelled───────▶ cancelled
     BatchStarted
          │
@@ -31,6 +32,8 @@ Status = Literal[
     "validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"
 ]
 Reason = Literal["done", "cancelled", "expired"]
+BLOCKS_PER_GROUP = 32
+"""Blocks of the line index in one event: 131,072 lines, about 1 MB."""
 TERMINAL: frozenset[Status] = frozenset({"failed", "completed", "expired", "cancelled"})
 
 
@@ -73,8 +76,17 @@ class BatchCreated(msgspec.Struct, frozen=True):
     output_expires_after: int | None = None
 
 
+class LinesIndexed(msgspec.Struct, frozen=True):
+    """A full group of blocks of the index of line offsets: `BLOCKS_PER_GROUP` attachments, one block each.
+
+    A large input has several such groups, in order, so that no append grows with the file.
+    """
+
+    first_block: int
+
+
 class BatchStarted(msgspec.Struct, frozen=True):
-    """The input is valid. Its attachments are the index of line offsets, one block each."""
+    """The input is valid. Its attachments are the blocks of the line index that no `LinesIndexed` holds."""
 
     total: int
     model: str
@@ -139,6 +151,7 @@ class BatchExpired(msgspec.Struct, frozen=True):
 
 BatchEvent = (
     BatchCreated
+    | LinesIndexed
     | BatchStarted
     | BatchFailed
     | LinesCompleted
@@ -152,12 +165,14 @@ BatchEvent = (
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """A batch as its events made it; times are Unix seconds by the database's clock."""
+    """A batch as its events made it; times are Unix seconds by the database's clock. `indexed` counts the
+    blocks of the line index that `LinesIndexed` events hold."""
 
     created: BatchCreated
     status: Status
     created_at: int
     expires_at: int
+    indexed: int = 0
     total: int = 0
     completed: int = 0
     failed: int = 0
@@ -193,6 +208,12 @@ class CreateBatch(msgspec.Struct, frozen=True):
     created: BatchCreated
 
 
+class IndexLines(msgspec.Struct, frozen=True):
+    """The planner has the next group of blocks of a valid input's line index."""
+
+    first_block: int
+
+
 class StartBatch(msgspec.Struct, frozen=True):
     """The planner found the input valid."""
 
@@ -225,7 +246,9 @@ class CloseBatch(msgspec.Struct, frozen=True):
     error_file_id: str | None
 
 
-BatchCommand = CreateBatch | StartBatch | FailBatch | CancelBatch | ExpireBatch | FinalizeBatch | CloseBatch
+BatchCommand = (
+    CreateBatch | IndexLines | StartBatch | FailBatch | CancelBatch | ExpireBatch | FinalizeBatch | CloseBatch
+)
 
 
 def decide(batch: Batch | None, command: BatchCommand) -> list[BatchEvent]:
@@ -240,6 +263,9 @@ def decide(batch: Batch | None, command: BatchCommand) -> list[BatchEvent]:
     match command:
         case StartBatch(total=total, model=model):
             return [BatchStarted(total, model)] if batch.status == "validating" else []
+        case IndexLines(first_block=first_block):
+            next_group = batch.status == "validating" and batch.indexed == first_block
+            return [LinesIndexed(first_block)] if next_group else []
         case FailBatch(errors=errors):
             return [BatchFailed(errors)] if batch.status == "validating" else []
         case CancelBatch():
@@ -295,6 +321,8 @@ def evolve(batch: Batch | None, event: BatchEvent, second: int) -> Batch:
         raise ValueError(f"a batch begins with BatchCreated, not with {type(event).__name__}")
     change: Callable[..., Batch] = lambda **fields: msgspec.structs.replace(batch, **fields)  # noqa: E731
     match event:
+        case LinesIndexed():
+            return change(indexed=event.first_block + BLOCKS_PER_GROUP)
         case BatchStarted():
             return change(status="in_progress", total=event.total, model=event.model, in_progress_at=second)
         case BatchFailed():

@@ -27,6 +27,7 @@ TYPES: Final[Mapping[str, type[Event]]] = {
     kind.__name__: kind
     for kind in (
         batch.BatchCreated,
+        batch.LinesIndexed,
         batch.BatchStarted,
         batch.BatchFailed,
         batch.LinesCompleted,

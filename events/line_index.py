@@ -1,7 +1,7 @@
 """The index of a batch's lines: where each request line lies in the input file, and what it must be.
 
-A batch's index is a sequence of blocks of `LINES_PER_BLOCK` lines, each an attachment of `BatchStarted`:
-line 10,000 is in block 2. About 7 bytes a line at lines of 1 kB.
+A batch's index is a sequence of blocks of `LINES_PER_BLOCK` lines, each an attachment of `LinesIndexed`
+or `BatchStarted`: line 10,000 is in block 2. About 7 bytes a line at lines of 1 kB.
 
     block   := version first_line count start number spans digests
     spans   := (gap length)*      one pair a line, all varints (LEB128, as in protocol buffers)

@@ -10,7 +10,7 @@ from engine.desk import Desk
 from engine.finalizer import Finalizer
 from engine.input_lines import InputLines
 from engine.planner import KnownModels, Planner
-from events.batch import Batch, BatchCreated, BatchFailed, BatchStarted
+from events.batch import BLOCKS_PER_GROUP, Batch, BatchCreated, BatchFailed, BatchStarted
 from events.catalog import new_event
 from events.journal import Decision
 from events.line_index import LINES_PER_BLOCK
@@ -64,6 +64,17 @@ async def test_the_lines_of_a_started_batch_are_found_again(world: World) -> Non
     batch = await world.created(lines)
     await planner_of(world).plan(batch.id)
     wanted = [0, LINES_PER_BLOCK - 1, LINES_PER_BLOCK, 2 * LINES_PER_BLOCK + 2]
+    assert await read_again(world, batch, wanted) == {ordinal: lines[ordinal] for ordinal in wanted}
+
+
+async def test_the_index_of_a_large_input_is_recorded_in_groups(world: World) -> None:
+    group = BLOCKS_PER_GROUP * LINES_PER_BLOCK
+    lines = requests(group + 1)
+    batch = await world.created(lines)
+    await asyncio.gather(planner_of(world).plan(batch.id), planner_of(world).plan(batch.id))
+    assert await history(world, batch) == ["BatchCreated", "LinesIndexed", "BatchStarted"]
+    assert (await batch.state()).total == group + 1
+    wanted = [0, group - 1, group]
     assert await read_again(world, batch, wanted) == {ordinal: lines[ordinal] for ordinal in wanted}
 
 

@@ -1,0 +1,43 @@
+"""Holds the line index of a batch being planned on disk, until it is known that the batch is valid."""
+
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from events.batch import BLOCKS_PER_GROUP
+from events.event import Attachment
+from events.lines import pack_block
+
+
+class IndexSpill:
+    """Blocks in order, compressed, in an unnamed file; in memory only where each ends. A context."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed at the end of the context
+        self._ends = [0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    @property
+    def full_groups(self) -> int:
+        """Groups of blocks that have more blocks after them: each becomes an event of its own."""
+        return max(0, len(self._ends) - 2) // BLOCKS_PER_GROUP
+
+    def add(self, block: bytes) -> None:
+        """Takes the next block. Raises `OSError` where the disk is full."""
+        self._ends.append(self._ends[-1] + self._file.write(pack_block([block])))
+
+    def group(self, number: int) -> tuple[Attachment, ...]:
+        """The blocks of a group, from 0; the last group may hold fewer."""
+        first = number * BLOCKS_PER_GROUP
+        ends = self._ends[first : first + BLOCKS_PER_GROUP + 1]
+        self._file.seek(ends[0])
+        return tuple(Attachment(self._file.read(end - start)) for start, end in pairwise(ends))
