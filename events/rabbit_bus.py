@@ -30,7 +30,7 @@ WATCH: Final = 10.0
 PAUSE: Final = 0.1
 """Seconds before a chunk whose handling failed is offered again."""
 GONE: Final = 0.3
-"""Seconds before a queue that is not there is declared by who publishes: its consumers must hear first that it
+"""Seconds before a publisher declares a queue that is not there: its consumers must hear first that it
 was deleted. RabbitMQ 3.10 moves a consumer that has not heard to the new queue, and drops messages there."""
 TOGETHER: Final = 100
 """Most notices that are published before their confirms are waited for."""
