@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine.desk import Desk
@@ -71,7 +72,9 @@ async def test_the_index_of_a_large_input_is_recorded_in_groups(world: World) ->
     group = BLOCKS_PER_GROUP * LINES_PER_BLOCK
     lines = requests(group + 1)
     batch = await world.created(lines)
-    await asyncio.gather(planner_of(world).plan(batch.id), planner_of(world).plan(batch.id))
+    options = msgspec.structs.replace(world.options, max_batch_lines=len(lines))
+    planners = [Planner(world.journal, world.store, anything, options) for _ in range(2)]
+    await asyncio.gather(*(planner.plan(batch.id) for planner in planners))
     assert await history(world, batch) == ["BatchCreated", "LinesIndexed", "BatchStarted"]
     assert (await batch.state()).total == group + 1
     wanted = [0, group - 1, group]
