@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 
 from cli.settings import Description, describe
+from events.catalog import TYPES
+from events.event_schema import schemas
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 
@@ -60,15 +62,42 @@ def command_line_page() -> str:
     return f"{title}\nMade from the help of each command by `make docs`.\n{rest.rstrip()}\n"
 
 
+EVENTS_HEAD = """\
+# Events
+
+Made from `events/catalog.py` by `make docs`.
+
+Every fact is one of these events. With RabbitMQ they are all published as CloudEvents (see
+[Consume events](../how-to/consume-events.md)); the data of each is described by a JSON Schema. Fields are
+added to a type, never changed or taken away: accept those you do not know.
+
+| Type | What it says |
+|---|---|
+"""
+
+
+def events_page() -> str:
+    """The page of every event type, each with its schema."""
+    return EVENTS_HEAD + "".join(
+        f"| [`{name}`](events/{name}.json) | {' '.join((type_.__doc__ or '').split())} |\n"
+        for name, type_ in TYPES.items()
+    )
+
+
 def pages() -> dict[Path, str]:
     """The text of each reference page, by the file it belongs in."""
-    return {FOLDER / "settings.md": settings_page(), FOLDER / "cli.md": command_line_page()}
+    return {
+        FOLDER / "settings.md": settings_page(),
+        FOLDER / "cli.md": command_line_page(),
+        FOLDER / "events.md": events_page(),
+        **{FOLDER / "events" / f"{name}.json": text for name, text in schemas().items()},
+    }
 
 
 def main() -> None:
     """Writes every page."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
     for path, text in pages().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
 
