@@ -20,7 +20,7 @@ from engine.routes import Route, route_of
 from events.batch import Batch, ExpireBatch, decide
 from events.bus import LOOK, Notice, Work
 from events.catalog import new_event
-from events.errors import BusUnavailable, UnknownEvent
+from events.errors import BusUnavailable, NotFound, UnknownEvent
 from events.failpoint import at
 from events.journal import Decision, Journal
 from events.log import Board, Leadership
@@ -100,7 +100,7 @@ class Dispatcher:
             if batch.phase == "running" and batch.expires_in <= 0:
                 try:
                     await self._expire(batch, leadership)
-                except UnknownEvent as error:
+                except (NotFound, UnknownEvent) as error:
                     parked[batch.batch_id] = f"cannot expire: {error}"
             elif batch.phase == "planning" or may_finalize(batch):
                 await self._have_looked_at(batch)

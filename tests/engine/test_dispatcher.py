@@ -89,6 +89,18 @@ async def test_a_parked_batch_whose_time_is_over_holds_up_no_other(world: World)
     assert "BatchSublimated" in ((await on_board(world, parked)).waiting or "")
 
 
+async def test_a_batch_whose_row_was_dropped_holds_up_no_other_when_its_time_is_over(world: World) -> None:
+    dropped, other = await running(world, 3), await running(world, 3)
+    await end_time_of(world, dropped)
+    async with world.database.writing() as connection:
+        await connection.execute("DELETE FROM read_models WHERE id = $1", dropped)
+
+    await dispatcher_of(world).look_at_everything(world.leadership)
+
+    assert (await on_board(world, other)).next_line > 0
+    assert dropped in ((await on_board(world, dropped)).waiting or "")
+
+
 async def test_storage_that_is_away_is_said_and_ends_nothing(world: World, tmp_path: Path) -> None:
     batch_id = await running(world, 3)
     world.store = AwayFolder(tmp_path / "away")
