@@ -46,7 +46,6 @@ class Chunk:
         self.last_call = False
         self.lost = False
         self.unsettled = len(claim.open_lines())
-        self.bytes = 0
         self.waiting: set[asyncio.Task[None]] = set()
         self._flushes = 0
         self._settled = asyncio.Event()

@@ -33,6 +33,8 @@ _NO_USAGE: Final = Usage()
 AHEAD: Final = 8
 """Lines queued for each slot below which another chunk is claimed: at 1 ms a line the slots go on for as long
 as a claim takes."""
+BYTES_AHEAD: Final = 16 << 20
+"""Bytes of queued bodies above which no more lines are read, however few they are."""
 
 
 class _Slot:
@@ -71,6 +73,7 @@ class Lane:
         )
         self._limit = ConcurrencyLimit(options.concurrency)
         self._queue: deque[Job] = deque()
+        self._queued_bytes = 0
         self._ahead = AHEAD * options.concurrency
         self._slots: set[_Slot] = set()
         self._idle: deque[asyncio.Future[None]] = deque()
@@ -91,21 +94,27 @@ class Lane:
     def put(self, jobs: Sequence[Job]) -> None:
         """Takes lines to run."""
         self._queue.extend(jobs)
+        self._queued_bytes += sum(len(job.body) for job in jobs)
         self.pump()
 
-    async def room(self) -> None:
-        """Returns when so few lines are queued that another chunk should be claimed."""
-        while len(self._queue) >= self._ahead:
+    async def room(self, chunk: Chunk | None = None) -> None:
+        """Returns when so little is queued that more should be read, or when `chunk` is stopping."""
+        while self._crowded() and not (chunk is not None and chunk.stopping):
             self._room.clear()
             await self._room.wait()
+
+    def _crowded(self) -> bool:
+        return len(self._queue) >= self._ahead or self._queued_bytes >= BYTES_AHEAD
 
     def stop(self, chunk: Chunk, *, last_call: bool = False) -> None:
         """Sends no more lines of a chunk; those under way go on. See `Chunk.stop`."""
         chunk.stop(last_call=last_call)
-        dropped = sum(job.chunk is chunk for job in self._queue)
+        dropped = [job for job in self._queue if job.chunk is chunk]
         if dropped:
             self._queue = deque(job for job in self._queue if job.chunk is not chunk)
-            chunk.settle(dropped)
+            self._queued_bytes -= sum(len(job.body) for job in dropped)
+            chunk.settle(len(dropped))
+        self._room.set()
         self.pump()
 
     def abort(self, chunk: Chunk) -> None:
@@ -126,7 +135,7 @@ class Lane:
             if not future.done():
                 future.set_result(None)
                 ready -= 1
-        if len(self._queue) < self._ahead:
+        if not self._crowded():
             self._room.set()
 
     def lose_worker(self, job: Job) -> None:
@@ -154,11 +163,12 @@ class Lane:
 
     def _next(self) -> Job | None:
         while self._queue and self._queue[0].chunk.lost:
-            self._queue.popleft()
+            self._queued_bytes -= len(self._queue.popleft().body)
         if not self._queue or not self._may_send():
             return None
         job = self._queue.popleft()
-        if len(self._queue) < self._ahead:
+        self._queued_bytes -= len(job.body)
+        if not self._crowded():
             self._room.set()
         return job
 
@@ -238,6 +248,7 @@ class Lane:
             await asyncio.sleep(when - now + self._budget.take(now))
         await self._watch.opened()
         self._queue.appendleft(job)
+        self._queued_bytes += len(job.body)
         self.pump()
 
     def _finish(self, job: Job, result: Result, verdict: Verdict) -> None:

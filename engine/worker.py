@@ -30,7 +30,7 @@ from events.errors import BatchmillError
 from events.failpoint import at
 from events.read_models import ReadModels, Seen
 from events.staleness import Watch
-from events.work import Claim, WorkBoard
+from events.work import WorkBoard
 from storage.store import StorageError
 
 _logger = structlog.get_logger()
@@ -151,13 +151,16 @@ class Worker:
             if self._stopping:
                 return
             chunk = await self._claim(lane, work)
-            if chunk is not None and work.suspect:
+            if chunk is None:
+                return
+            await self._feed(chunk, lane)
+            if work.suspect:
                 await self._see_through(chunk)
                 return
-        if chunk is not None:
-            await self._see_through(chunk)
+        await self._see_through(chunk)
 
     async def _claim(self, lane: Lane, work: Work) -> Chunk | None:
+        """Takes a chunk in hand; one that was called off while it was being claimed is stopped at once."""
         self._claiming = work.claim_id
         self._called_off.clear()
         claimant = self._id
@@ -165,45 +168,42 @@ class Worker:
             claim = await self._board.claim(work.claim_id, claimant)
             if claim is None:
                 return None
-            if claim.suspect and not work.suspect:
+            inputs = await self._inputs_of(claim.batch_id)
+            if claimant != self._id or (claim.suspect and not work.suspect):
+                # Declared dead meanwhile, so that others may have run these lines; or not alone.
                 await self._board.hand_back([claim])
                 return None
-            try:
-                chunk, jobs = await self._load(claim, claimant)
-            except (BatchmillError, StorageError) as error:
-                _logger.warning("input cannot be read", batch=claim.batch_id, reason=str(error))
-                await self._board.explain({claim.batch_id: f"input cannot be read: {error}"})
-                await self._board.hand_back([claim])
-                return None
-            if claimant != self._id:  # declared dead meanwhile: others may have run these lines
-                await self._board.hand_back([claim])
-                return None
-            self._begin(chunk, jobs, lane)
+            chunk = Chunk(claim, claimant, inputs.endpoint, time.monotonic() + claim.expires_in)
+            self._chunks[chunk] = lane
+            self._idle.clear()
+            if self._stopping or chunk.batch_id in self._called_off:
+                lane.stop(chunk, last_call=chunk.batch_id in self._called_off)
             return chunk
         finally:
             self._claiming = None
 
-    def _begin(self, chunk: Chunk, jobs: Sequence[Job], lane: Lane) -> None:
-        """Puts a chunk to work; one that was called off while it was being claimed is stopped before any
-        line of it is sent."""
-        self._chunks[chunk] = lane
-        self._idle.clear()
-        if chunk.claim.suspect and chunk.claim.deaths >= LONE_DEATHS:
-            for job in jobs:
-                lane.lose_worker(job)
-            return
-        lane.put(jobs)
-        if self._stopping or chunk.batch_id in self._called_off:
-            lane.stop(chunk, last_call=chunk.batch_id in self._called_off)
-
-    async def _load(self, claim: Claim, claimant: str) -> tuple[Chunk, list[Job]]:
-        inputs = await self._inputs_of(claim.batch_id)
-        chunk = Chunk(claim, claimant, inputs.endpoint, time.monotonic() + claim.expires_in)
-        jobs = []
-        async for window in inputs.windows(claim.open_lines()):
-            for line, _, raw in window:
-                jobs.append(Job(chunk, line, *custom_id_and_body(raw)))
-        return chunk, jobs
+    async def _feed(self, chunk: Chunk, lane: Lane) -> None:
+        """Reads the lines of a chunk into its lane, as many at once as there is room for."""
+        lines = chunk.claim.open_lines()
+        unread = len(lines)
+        try:
+            async for window in self._held_inputs[chunk.batch_id].windows(lines):
+                await lane.room(chunk)
+                if chunk.stopping:
+                    break
+                jobs = [Job(chunk, line, *custom_id_and_body(raw)) for line, _, raw in window]
+                unread -= len(jobs)
+                if chunk.claim.suspect and chunk.claim.deaths >= LONE_DEATHS:
+                    for job in jobs:
+                        lane.lose_worker(job)
+                else:
+                    lane.put(jobs)
+        except (BatchmillError, StorageError) as error:
+            _logger.warning("input cannot be read", batch=chunk.batch_id, reason=str(error))
+            lane.stop(chunk)
+            await self._board.explain({chunk.batch_id: f"input cannot be read: {error}"})
+        finally:
+            chunk.settle(unread)
 
     async def _inputs_of(self, batch_id: str) -> InputLines:
         """Where the lines of a batch are; mostly at hand from the chunk before."""
