@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID, uuid4
 
-from litestar import get, post
+from litestar import post, route
 from litestar.params import FromPath
 
 from api.batch_request import BatchRequest, parse_batch_request
@@ -16,7 +16,7 @@ from api.body import whole_body
 from api.errors import ApiError, no_such_batch
 from api.ids import fresh_batch_id, plausible
 from api.paging import batches_limit
-from api.request import ApiRequest, origin, services_of
+from api.request import READ, ApiRequest, origin, services_of
 from api.services import ApiServices
 from api.wire import BatchObject, ListObject, batch_object, list_object
 from events.batch import Batch, BatchCreated, BatchEvent, CancelBatch, InputFile, decide
@@ -52,7 +52,7 @@ async def create_batch(request: ApiRequest) -> BatchObject:
     return await _shown(services, await services.journal.models.get(Batch, batch_id, project_id))
 
 
-@get("/batches")
+@route("/batches", http_method=READ, status_code=200)
 async def list_batches(request: ApiRequest) -> ListObject[BatchObject]:
     """`GET /v1/batches`, newest first"""
     services = services_of(request)
@@ -68,7 +68,7 @@ async def list_batches(request: ApiRequest) -> ListObject[BatchObject]:
     return list_object(await _all_shown(services, page.objects), has_more=page.has_more)
 
 
-@get("/batches/{batch_id:str}")
+@route("/batches/{batch_id:str}", http_method=READ, status_code=200)
 async def retrieve_batch(request: ApiRequest, batch_id: FromPath[str]) -> BatchObject:
     """`GET /v1/batches/{batch_id}`"""
     services = services_of(request)

@@ -1,6 +1,7 @@
 """Reading a request's body: piece by piece, within a limit, and never waiting for ever."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -10,12 +11,16 @@ from api.request import ApiRequest
 JSON_BYTES: Final = 1 << 20
 """Most bytes of a JSON body."""
 _SILENCE: Final = 60.0
+_LEAST_RATE: Final = 4096
+"""Bytes a second that a body must come with in the long run, after a first minute: silence alone would let
+one byte a minute hold an upload open for ever. The idea is `MinRate` of Apache's mod_reqtimeout."""
 
 
 def pieces_of(request: ApiRequest, most: int) -> AsyncIterator[bytes]:
     """The body as it arrives, at most `most` bytes; one that is announced longer is refused unread.
 
-    Raises `ApiError`: 413, at once or while it is read, and 408 after a minute of silence; and `ClientGone`.
+    Raises `ApiError`: 413, at once or while it is read, and 408 for one that comes too slowly; and
+    `ClientGone`.
     """
     announced = announced_bytes(request)
     if announced is not None and announced > most:
@@ -34,15 +39,24 @@ def announced_bytes(request: ApiRequest) -> int | None:
     return None if length is None else int(length)
 
 
+def patience(read: int, waited: float) -> float:
+    """Seconds that the next piece may take, when `waited` seconds were spent on the `read` bytes so far."""
+    return min(_SILENCE, _SILENCE + read / _LEAST_RATE - waited)
+
+
 async def _received(request: ApiRequest, most: int) -> AsyncIterator[bytes]:
-    read = 0
+    read, waited = 0, 0.0
     more = True
     while more:
+        asked = time.monotonic()
         try:
-            async with asyncio.timeout(_SILENCE):
+            async with asyncio.timeout(patience(read, waited)):
                 message = await request.receive()
         except TimeoutError:
-            raise ApiError(408, f"The request's body did not go on for {_SILENCE:g} s.") from None
+            raise ApiError(
+                408, f"The request's body comes too slowly: it stopped after {read} bytes."
+            ) from None
+        waited += time.monotonic() - asked
         if message["type"] != "http.request":
             raise ClientGone
         more = message["more_body"]

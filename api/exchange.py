@@ -16,7 +16,8 @@ from api.errors import ApiError
 
 VERSION: Final = b"2020-10-01"
 """`openai-version`, the only one there has ever been."""
-_HEAD_BYTES: Final = 64 << 10
+HEAD_BYTES: Final = 64 << 10
+"""Most bytes of a request's head."""
 _PATH_BYTES: Final = 2048
 """A longer path names nothing here; without the limit the router's cache would keep whatever is sent."""
 _CLIENT_ID_CHARACTERS: Final = 512
@@ -54,20 +55,22 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._request_id = "req_" + secrets.token_hex(16)
-        self._body_read = not _has_long_body(scope)
-        self._lingers = False
+        self._waits = any(name == b"expect" for name, _ in scope["headers"])
+        self._body_read = not _is_long(scope, 0 if self._waits else _UNREAD_BYTES)
+        self._closes = False
         scope.setdefault("state", {})["request_id"] = self._request_id
 
     async def receive(self) -> ReceiveMessage:
+        self._waits = False
         message = await self._receive()
         self._body_read = message["type"] != "http.request" or not message["more_body"]
         return message
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._lingers = not self._body_read
+            self._closes = not self._body_read
             message["headers"] = [*message["headers"], *self._headers()]
-        elif self._lingers and message["type"] == "http.response.body" and not message.get("more_body"):
+        elif self._lingers() and message["type"] == "http.response.body" and not message.get("more_body"):
             await self._send({"type": "http.response.body", "body": message["body"], "more_body": True})
             await self._drain()
             message = {"type": "http.response.body", "body": b"", "more_body": False}
@@ -90,9 +93,13 @@ class _Exchange:
         project: str = self._scope["state"].get("project_id", "")
         if project and project.isascii() and project.isprintable():
             headers.append((b"openai-organization", project.encode()))
-        if self._lingers:
+        if self._closes:
             headers.append((b"connection", b"close"))
         return headers
+
+    def _lingers(self) -> bool:
+        """Whether a body comes that nobody asked for; one that waits for `100 Continue` does not."""
+        return self._closes and not self._waits
 
     async def _drain(self) -> None:
         """Throws the rest of the body away, until it ends, the client falls silent, or for long enough."""
@@ -105,16 +112,17 @@ class _Exchange:
             self._body_read = True
 
 
-def _has_long_body(scope: HTTPScope) -> bool:
-    """Whether a body comes that is long, or of unknown length. One that waits for `100 Continue` comes only
-    when it is asked for."""
-    long = False
-    for name, value in scope["headers"]:
-        if name == b"expect":
-            return False
-        if name == b"transfer-encoding" or (name == b"content-length" and int(value) > _UNREAD_BYTES):
-            long = True
-    return long
+def _is_long(scope: HTTPScope, most: int) -> bool:
+    """Whether the body has more than `most` bytes, or an unknown length."""
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and int(value) > most)
+        for name, value in scope["headers"]
+    )
+
+
+def head_too_large() -> ApiError:
+    """A request's head is over its limit."""
+    return ApiError(431, f"The request's headers are larger than {HEAD_BYTES} bytes.")
 
 
 def _refusal(scope: HTTPScope) -> ApiError | None:
@@ -128,8 +136,8 @@ def _refusal(scope: HTTPScope) -> ApiError | None:
                 f"Invalid 'X-Client-Request-Id': expected at most {_CLIENT_ID_CHARACTERS} ASCII characters.",
                 param="X-Client-Request-Id",
             )
-    if size > _HEAD_BYTES:
-        return ApiError(431, f"The request's headers are larger than {_HEAD_BYTES} bytes.")
+    if size > HEAD_BYTES:
+        return head_too_large()
     if len(scope["raw_path"]) > _PATH_BYTES:
         return ApiError(404, f"Invalid URL ({scope['method']} with a path of {len(scope['raw_path'])} bytes)")
     return None

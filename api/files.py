@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 from uuid import UUID, uuid4
 
-from litestar import delete, get, post, route
+from litestar import delete, post, route
 from litestar.params import FromPath
 from litestar.types import ASGIApp
 
@@ -15,7 +15,7 @@ from api.ids import plausible
 from api.multipart import Form
 from api.paging import files_limit, newest_first
 from api.ranges import Span, Unsatisfiable, asked_span
-from api.request import ApiRequest, origin, services_of
+from api.request import READ, ApiRequest, origin, services_of
 from api.services import ApiServices
 from api.upload import Upload, Uploading
 from api.wire import Deleted, FileObject, ListObject, file_object, list_object
@@ -44,7 +44,7 @@ async def upload_file(request: ApiRequest) -> FileObject:
     return file_object(await services.journal.models.get(File, file_id, project_id))
 
 
-@get("/files")
+@route("/files", http_method=READ, status_code=200)
 async def list_files(request: ApiRequest) -> ListObject[FileObject]:
     """`GET /v1/files`"""
     query = request.query_params
@@ -64,7 +64,7 @@ async def list_files(request: ApiRequest) -> ListObject[FileObject]:
     return list_object([file_object(seen) for seen in page.objects], has_more=page.has_more)
 
 
-@get("/files/{file_id:str}")
+@route("/files/{file_id:str}", http_method=READ, status_code=200)
 async def retrieve_file(request: ApiRequest, file_id: FromPath[str]) -> FileObject:
     """`GET /v1/files/{file_id}`"""
     return file_object(await _file(request, file_id))
@@ -91,7 +91,7 @@ async def delete_file(request: ApiRequest, file_id: FromPath[str]) -> Deleted:
     return Deleted(file_id)
 
 
-@route("/files/{file_id:str}/content", http_method=["GET", "HEAD"], status_code=200)
+@route("/files/{file_id:str}/content", http_method=READ, status_code=200)
 async def download_file(request: ApiRequest, file_id: FromPath[str]) -> ASGIApp:
     """`GET /v1/files/{file_id}/content`, whole or one range of it"""
     seen = await _file(request, file_id)

@@ -2,19 +2,20 @@
 
 from typing import cast
 
-from litestar import Request, get
+from litestar import Request, route
 from litestar.datastructures import State
 
+from api.request import READ
 from api.services import ApiServices
 
 
-@get("/livez")
+@route("/livez", http_method=READ, status_code=200)
 async def live() -> dict[str, str]:
     """The process answers."""
     return {"status": "ok"}
 
 
-@get("/readyz")
+@route("/readyz", http_method=READ, status_code=200)
 async def ready(request: Request[None, None, State]) -> dict[str, str]:
     """The database can be written: the answer is 503 otherwise.
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
-from litestar import get
+from litestar import route
 from litestar.params import FromPath
 
 from api.errors import ApiError, unavailable
 from api.model_list import ModelObject, ModelsUnavailable
-from api.request import ApiRequest, services_of
+from api.request import READ, ApiRequest, services_of
 
 
 class ModelsObject(msgspec.Struct, frozen=True):
@@ -19,13 +19,13 @@ class ModelsObject(msgspec.Struct, frozen=True):
     object: Literal["list"] = "list"
 
 
-@get("/models")
+@route("/models", http_method=READ, status_code=200)
 async def list_models(request: ApiRequest) -> ModelsObject:
     """`GET /v1/models`"""
     return ModelsObject(await _models(request))
 
 
-@get("/models/{model:path}")
+@route("/models/{model:path}", http_method=READ, status_code=200)
 async def retrieve_model(request: ApiRequest, model: FromPath[str]) -> ModelObject:
     """`GET /v1/models/{model}`; an id may hold slashes."""
     wanted = model.removeprefix("/")

@@ -1,10 +1,12 @@
 """A request whose key was checked, and what its handlers ask of it."""
 
-from typing import cast
+from typing import Final, cast
 
 import msgspec
 from litestar import Request
 from litestar.datastructures import State
+from litestar.enums import HttpMethod
+from litestar.types import Method
 
 from api.services import ApiServices
 
@@ -17,6 +19,9 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 ApiRequest = Request[None, Identity, State]
+
+READ: Final[list[HttpMethod | Method]] = ["GET", "HEAD"]
+"""The methods of whatever can be read; to HEAD the server sends no body."""
 
 
 def services_of(request: ApiRequest) -> ApiServices:

@@ -1,16 +1,27 @@
 """What holds for every exchange: headers, the shape of every error, limits, and an orderly end."""
 
 import re
+import select
 import socket
+from contextlib import suppress
 
 import pytest
 from structlog.testing import capture_logs
 
+from api import body as request_body
+from api import http_protocol
+from api.body import patience
 from api.exchange import VERSION
 from tests.api.client import FORM, JSON, Client, field, file, form, spoken
 from tests.api.serving import OPTIONS, Project, Served
 
 LINE = b'{"custom_id":"a"}\n'
+
+
+def answer_so_far(connection: socket.socket) -> bytes:
+    """What came within the blink of an eye, if anything."""
+    readable, _, _ = select.select([connection], [], [], 0.01)
+    return connection.recv(65536) if readable else b""
 
 
 def test_every_answer_has_its_headers(served: Served, project: Project) -> None:
@@ -49,12 +60,12 @@ def test_an_unknown_path(served: Served, project: Project, method: str, path: st
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("POST", "/v1/models", {"GET"}),
-        ("PUT", "/v1/batches", {"GET", "POST"}),
-        ("DELETE", "/v1/batches", {"GET", "POST"}),
+        ("POST", "/v1/models", {"GET", "HEAD"}),
+        ("PUT", "/v1/batches", {"GET", "HEAD", "POST"}),
+        ("DELETE", "/v1/batches", {"GET", "HEAD", "POST"}),
         ("GET", "/v1/batches/batch_x/cancel", {"POST"}),
         ("POST", "/v1/files/file-x/content", {"GET", "HEAD"}),
-        ("PATCH", "/v1/files/file-x", {"GET", "DELETE"}),
+        ("PATCH", "/v1/files/file-x", {"GET", "HEAD", "DELETE"}),
     ],
 )
 def test_a_method_that_is_not_allowed(project: Project, method: str, path: str, allowed: set[str]) -> None:
@@ -64,6 +75,14 @@ def test_a_method_that_is_not_allowed(project: Project, method: str, path: str, 
         f"Not allowed to {method} on {path}. (HINT: Perhaps you meant to use a different HTTP method?)"
     )
     assert set(answer.headers["allow"].split(", ")) - {"OPTIONS"} == allowed
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/v1/models", "/v1/models/small", "/v1/files"])
+def test_head_is_get_without_its_body(project: Project, path: str) -> None:
+    head, get = project.client.ask("HEAD", path), project.client.get(path)
+    assert (head.status, head.body) == (200, b"")
+    for name in ("content-type", "content-length"):
+        assert head.headers[name] == get.headers[name]
 
 
 def test_a_clients_own_request_id_has_limits(project: Project) -> None:
@@ -129,6 +148,42 @@ def test_what_is_no_request_is_answered_with_an_envelope_too(served: Served, sen
     assert body.startswith(b'{"error":{"message":"')
 
 
+def test_a_head_that_does_not_end_is_refused_by_its_size(served: Served) -> None:
+    for sent in (b"GET /", b"GET / HTTP/1.1\r\nhost: x\r\nx-padding: "):
+        with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
+            answer = b""
+            with suppress(ConnectionError):
+                connection.sendall(sent)
+                while not answer:
+                    connection.sendall(b"x" * 4096)
+                    answer = answer_so_far(connection)
+        assert answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+        assert b'{"error":{"message":"The request\'s headers are larger than 65536 bytes."' in answer
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /livez HT", b"GET /livez HTTP/1.1\r\nhost: x\r\n"])
+def test_a_head_that_does_not_come_is_not_waited_for(
+    served: Served, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(http_protocol, "_HEAD_SECONDS", 0.05)
+    answer = spoken(served.port, sent)
+    assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+    assert answer.endswith(b'"type":"invalid_request_error","param":null,"code":null}}')
+
+
+def test_an_idle_connection_outlives_the_time_of_a_head(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_protocol, "_HEAD_SECONDS", 0.05)
+    get = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as idle:
+        idle.sendall(get)
+        assert idle.recv(65536).startswith(b"HTTP/1.1 200 OK")
+        spoken(served.port, b"")  # in which time a head would have been given up
+        idle.sendall(get)
+        assert idle.recv(65536).startswith(b"HTTP/1.1 200 OK")
+
+
 def test_a_websocket_is_not_spoken(served: Served) -> None:
     sent = b"GET /v1/batches HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: close, upgrade\r\n\r\n"
     assert spoken(served.port, sent).startswith(b"HTTP/1.1 401 ")
@@ -169,6 +224,46 @@ def test_an_upload_that_waits_for_100_continue_is_told_no_at_once(served: Served
         b"content-length: 100000000\r\n\r\n",
     )
     assert answer.startswith(b"HTTP/1.1 401 ")
+
+
+@pytest.mark.parametrize("length", [5, 100_000_000])
+def test_a_refusal_instead_of_100_continue_ends_the_connection(served: Served, length: int) -> None:
+    """The client may send its body all the same, or go on with another request: nobody could tell."""
+    answer = spoken(
+        served.port,
+        b"POST /v1/files HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: %d\r\n\r\n" % length,
+    )
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b"\r\nconnection: close\r\n" in answer
+
+
+def test_a_body_that_drips_is_given_up(
+    served: Served, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_body, "_SILENCE", 0.2)
+    before = served.stored()
+    start = form(field("purpose", "batch"), file(LINE))[:-20]
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
+        connection.sendall(
+            f"POST /v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {project.key}\r\n"
+            f"content-type: {FORM['content-type']}\r\ncontent-length: 100000\r\n\r\n".encode()
+            + start
+        )
+        answer = b""
+        while not answer:
+            connection.sendall(b"\n")
+            answer = answer_so_far(connection)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"The request's body comes too slowly" in answer
+    assert served.stored() == before
+
+
+def test_the_patience_with_a_body_grows_with_what_came_of_it() -> None:
+    assert patience(0, 0.0) == 60
+    assert patience(1, 59.0) == pytest.approx(1, abs=0.01)
+    assert patience(1, 61.0) < 0
+    assert patience(1 << 20, 61.0) == 60
+    assert patience(1 << 20, 300.0) == pytest.approx(16)
 
 
 def test_a_client_that_sends_everything_first_still_sees_the_refusal(served: Served) -> None:
