@@ -14,7 +14,8 @@ from api.errors import ApiError
 
 _FIELD_BYTES: Final = 64 << 10
 _PARTS: Final = 64
-
+_HEAD_CHARSET: Final = "latin-1"
+"""Holds any bytes: a file name in no known encoding is no reason to refuse its content."""
 
 _Event: TypeAlias = MultipartSegment | bytes | None
 
@@ -63,7 +64,9 @@ class Form:
         if kind != "multipart/form-data" or not options.get("boundary"):
             raise _malformed("expected the content type multipart/form-data with a boundary")
         try:
-            self._parser = PushMultipartParser(options["boundary"], max_segment_count=_PARTS)
+            self._parser = PushMultipartParser(
+                options["boundary"], max_segment_count=_PARTS, header_charset=_HEAD_CHARSET
+            )
         except (MultipartError, UnicodeEncodeError) as error:
             raise _malformed(str(error)) from error
         self._body = body
@@ -76,7 +79,7 @@ class Form:
         events = self._parsed()
         async for event in events:
             if isinstance(event, MultipartSegment):
-                part = Part(event.name or "", event.filename, events)
+                part = Part(_text(event.name) or "", _text(event.filename), events)
                 yield part
                 await part.skip()
 
@@ -88,6 +91,11 @@ class Form:
                         yield event
         except MultipartError as error:
             raise _malformed(str(error)) from error
+
+
+def _text(written: str | None) -> str | None:
+    """What the head of a part says, which is UTF-8 if anything."""
+    return None if written is None else written.encode(_HEAD_CHARSET).decode("utf-8", "replace")
 
 
 def _malformed(reason: str) -> ApiError:

@@ -9,7 +9,8 @@ BATCHES_PER_PAGE: Final = 20
 MOST_BATCHES: Final = 100
 MOST_FILES: Final = 10_000
 _ORDERS: Final = ("asc", "desc")
-_DIGITS: Final = 18
+_DIGITS: Final = 1000
+"""A longer number is none: it would only cost time."""
 
 
 def batches_limit(query: Mapping[str, str]) -> int:

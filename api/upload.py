@@ -56,11 +56,12 @@ class Uploading:
             raise
 
     async def _take(self, part: Part) -> None:
+        if part.name in self._fields or (part.name == "file" and self._stored is not None):
+            name = part.name[:64]
+            raise ApiError(400, f"Invalid '{name}': expected it once, but got it again.", param=name)
         if part.name != "file":
             self._fields[part.name] = await part.text()
             return
-        if self._stored is not None:
-            raise ApiError(400, "Invalid 'file': expected one file, but got several.", param="file")
         if "purpose" in self._fields:
             _purpose(self._fields)
         self._filename = part.filename or _NAMELESS

@@ -70,6 +70,24 @@ def test_an_expiry_can_be_asked_for(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ("größe ✓.jsonl".encode(), "größe ✓.jsonl"),
+        ("ą à".encode(), "ą à"),
+        (b"caf\xe9.jsonl", "caf\ufffd.jsonl"),
+        (b"a%22b", 'a"b'),
+        (b"", "upload"),
+    ],
+)
+def test_no_file_name_is_refused(project: Project, sent: bytes, shown: str) -> None:
+    head = b'Content-Disposition: form-data; name="file"; filename="%s"' % sent
+    answer = project.client.ask(
+        "POST", "/v1/files", form(field("purpose", "batch"), head + b"\r\n\r\n" + LINE), FORM
+    )
+    assert (answer.status, answer.json["filename"]) == (200, shown)
+
+
+@pytest.mark.parametrize(
     ("parts", "param", "code"),
     [
         ([file(LINE)], "purpose", "missing_required_parameter"),
@@ -78,6 +96,7 @@ def test_an_expiry_can_be_asked_for(project: Project) -> None:
         ([field("purpose", "other"), file(LINE)], "purpose", "invalid_value"),
         ([file(LINE), field("purpose", "other")], "purpose", "invalid_value"),
         ([file(LINE), file(LINE), field("purpose", "batch")], "file", None),
+        ([field("purpose", "batch"), file(LINE), field("purpose", "vision")], "purpose", None),
         (
             [field("purpose", "batch"), file(LINE), field("expires_after[seconds]", "3600")],
             "expires_after.anchor",

@@ -99,6 +99,13 @@ def test_a_bad_limit_of_batches(project: Project) -> None:
         "integer_above_max_value",
     )
     refused(
+        project.client.get(f"/v1/batches?limit={'9' * 30}"),
+        400,
+        f"Invalid 'limit': integer above maximum value. Expected a value <= 100, but got {'9' * 30} instead.",
+        "limit",
+        "integer_above_max_value",
+    )
+    refused(
         project.client.get("/v1/batches?limit=0"),
         400,
         "Invalid 'limit': integer below minimum value. Expected a value >= 1, but got 0 instead.",
