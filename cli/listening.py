@@ -5,12 +5,17 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
+from typing import Final
 
 import uvicorn
 from litestar import Litestar
 
 from api.http_protocol import EnvelopeProtocol
 from events.errors import SettingsError
+
+_KEEP_ALIVE: Final = 75
+"""Seconds that an idle connection is kept, as nginx keeps it: longer than the pools of the SDKs (5 s) and of
+load balancers (60 s) do, so that no request meets a connection that is just being closed."""
 
 
 class HttpServer(uvicorn.Server):
@@ -26,6 +31,7 @@ class HttpServer(uvicorn.Server):
                 access_log=False,
                 lifespan="off",
                 server_header=False,
+                timeout_keep_alive=_KEEP_ALIVE,
                 timeout_graceful_shutdown=max(1, round(grace)),
             )
         )
