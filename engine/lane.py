@@ -34,7 +34,8 @@ AHEAD: Final = 8
 """Lines queued for each slot below which another chunk is claimed: at 1 ms a line the slots go on for as long
 as a claim takes."""
 BYTES_AHEAD: Final = 16 << 20
-"""Bytes of queued bodies above which no more lines are read, however few they are."""
+"""Bytes of bodies that are queued or wait for another try above which no more lines are read, however few
+they are."""
 
 
 class _Slot:
@@ -74,6 +75,7 @@ class Lane:
         self._limit = ConcurrencyLimit(options.concurrency)
         self._queue: deque[Job] = deque()
         self._queued_bytes = 0
+        self._waiting_bytes = 0
         self._ahead = AHEAD * options.concurrency
         self._slots: set[_Slot] = set()
         self._idle: deque[asyncio.Future[None]] = deque()
@@ -104,7 +106,7 @@ class Lane:
             await self._room.wait()
 
     def _crowded(self) -> bool:
-        return len(self._queue) >= self._ahead or self._queued_bytes >= BYTES_AHEAD
+        return len(self._queue) >= self._ahead or self._queued_bytes + self._waiting_bytes >= BYTES_AHEAD
 
     def stop(self, chunk: Chunk, *, last_call: bool = False) -> None:
         """Sends no more lines of a chunk; those under way go on. See `Chunk.stop`."""
@@ -221,9 +223,11 @@ class Lane:
             return
         task = self._group.create_task(self._try_again(job, result, verdict, asked))
         chunk.waiting.add(task)
+        self._waiting_bytes += len(job.body)
 
         def ended(task: asyncio.Task[None]) -> None:
             chunk.waiting.discard(task)
+            self._waiting_bytes -= len(job.body)
             if task.cancelled():
                 chunk.settle(1)
 

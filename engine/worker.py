@@ -40,6 +40,9 @@ INPUTS_HELD: Final = 16
 """Batches whose line index a worker keeps at hand."""
 LAST_FLUSH: Final = 2.0
 """Seconds that the last flush of a worker that stops may take."""
+CHUNKS: Final = 64
+"""Chunks in hand at once, or one for each line under way where these are more: a line that waits for another
+try keeps its chunk, and must keep no other from running."""
 LONE_DEATHS: Final = 2
 """Deaths of a suspect while it ran alone after which it is not run again."""
 
@@ -102,7 +105,9 @@ class Worker:
             self._bus.on_wake(self._noticed)
             for route, lane in self._lanes.items():
                 self._subscriptions.append(
-                    await self._bus.take_work(route, self._options.concurrency, self._taker(lane))
+                    await self._bus.take_work(
+                        route, max(CHUNKS, self._options.concurrency), self._taker(lane)
+                    )
                 )
 
     async def stop(self) -> None:
@@ -153,7 +158,11 @@ class Worker:
             chunk = await self._claim(lane, work)
             if chunk is None:
                 return
-            await self._feed(chunk, lane)
+            try:
+                await self._feed(chunk, lane)
+            except BaseException:
+                self._forget(chunk)
+                raise
             if work.suspect:
                 await self._see_through(chunk)
                 return
@@ -201,7 +210,7 @@ class Worker:
         except (BatchmillError, StorageError) as error:
             _logger.warning("input cannot be read", batch=chunk.batch_id, reason=str(error))
             lane.stop(chunk)
-            await self._board.explain({chunk.batch_id: f"input cannot be read: {error}"})
+            await self._explain(chunk.batch_id, f"input cannot be read: {error}")
         finally:
             chunk.settle(unread)
 
@@ -219,12 +228,21 @@ class Worker:
         try:
             await chunk.settled()
         finally:
-            self._chunks.pop(chunk, None)
-            if not self._chunks:
-                self._idle.set()
+            self._forget(chunk)
         if chunk.stopping and not chunk.lost:
             await self._board.hand_back([chunk.claim])
         await at("work.ack")
+
+    def _forget(self, chunk: Chunk) -> None:
+        self._chunks.pop(chunk, None)
+        if not self._chunks:
+            self._idle.set()
+
+    async def _explain(self, batch_id: str, reason: str) -> None:
+        try:
+            await self._board.explain({batch_id: reason})
+        except BatchmillError as error:
+            _logger.warning("cannot say why a batch waits", batch=batch_id, reason=str(error))
 
     def _noticed(self, notices: Sequence[Notice]) -> None:
         """Reacts at once to what was announced; the next beat finds what was not."""

@@ -1,12 +1,13 @@
 """Lines from claim to outcome: what is sent, what is not any more, and what is kept of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from events.bus import Work
+from events.errors import DatabaseUnavailable
 from events.failpoint import arm
 from tests.chaos.inputs import names
 from tests.engine.recorded import WORKER, World, world_on
@@ -155,3 +156,32 @@ async def test_a_suspect_that_died_alone_twice_is_an_error_and_not_run(world: Wo
 
     assert (state.completed, state.failed) == (0, 1)
     assert station.upstream.tries == 0
+
+
+async def test_a_chunk_whose_input_cannot_be_read_is_free_again_also_when_nobody_can_be_told(
+    world: World, ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(reasons: Mapping[str, str | None]) -> None:
+        raise DatabaseUnavailable("the database is away")
+
+    async with station_on(world, ledger) as station:
+        batch = await station.batch(names(5))
+        monkeypatch.setattr(world.board, "explain", silent)
+        await world.store.delete(await world.object_of(batch.input_file_id))
+        await station.hand_out(batch, 5)
+        await station.asked.wait()
+        board = await station.until_free(batch)
+
+    assert (board.free, board.open_lines) == (1, 5)
+
+
+async def test_a_line_that_waits_for_another_try_holds_up_no_other_chunk(world: World, ledger: Path) -> None:
+    async with station_on(world, ledger, concurrency=1) as station:
+        waiting = await station.batch(names(1), {"line-0": "429 retry-after 3600"})
+        await station.hand_out(waiting, 1)
+        await station.upstream.until(lambda u: u.tries == 1)
+        other = await station.batch(names(2))
+        await station.hand_out(other, 2)
+        await station.until_recorded(other, 2)
+
+    assert await station.recorded_lines(waiting) == []
