@@ -149,7 +149,7 @@ class Subscription:
                 hand.cancel()
 
     async def _work(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             connection = await self._link.connection()
             try:
                 await self._consume(connection)
@@ -171,7 +171,8 @@ class Subscription:
                 await channel.set_qos(prefetch_count=len(self._hands.tasks))
                 queue = await self._declare(channel)
             await self._subscribe(connection, queue)
-            await self._until(ended, channel, queue)
+            if not self._stopping.is_set():
+                await self._until(ended, channel, queue)
         finally:
             self.taking.clear()
             self._queue = self._tag = None
@@ -213,24 +214,20 @@ class Subscription:
             await leave(channel)
 
     async def _until(self, ended: asyncio.Event, channel: AbstractChannel, queue: AbstractQueue) -> None:
-        """Until the channel or consumer ends, or the watch finds a queue that fills and sends nothing: a
-        consumer that the broker has forgotten, or that was never restored."""
+        """Until the channel or consumer ends, or the watch finds a broker that does not answer, or a queue
+        that fills and sends nothing: a consumer that the broker has forgotten."""
         starved = False
-        while not ended.is_set():
-            seen = self._hands.taken
-            try:
+        while True:
+            taken = self._hands.taken
+            with suppress(TimeoutError):
                 async with asyncio.timeout(self._watch):
                     await ended.wait()
-            except TimeoutError:
-                if not self._hands.idle or self._hands.taken != seen:
-                    starved = False
-                    continue
-                waiting = await self._waiting(channel, queue)
-                if waiting and starved:
-                    raise BusUnavailable(
-                        f"queue {queue.name} has {waiting} messages and sends none"
-                    ) from None
-                starved = waiting > 0
+                return
+            waiting = await self._waiting(channel, queue)
+            starves = waiting > 0 and self._hands.idle and self._hands.taken == taken
+            if starves and starved:
+                raise BusUnavailable(f"queue {queue.name} has {waiting} messages and sends none")
+            starved = starves
 
     async def _waiting(self, channel: AbstractChannel, queue: AbstractQueue) -> int:
         async with broker_calls(self._patience, f"queue {queue.name} does not answer"):

@@ -37,18 +37,22 @@ class Broker:
     url: str
     topology: Topology
 
+    @property
+    def neighbour(self) -> Topology:
+        """Another installation on the same virtual host."""
+        return Topology(prefix=f"{self.topology.prefix}-neighbour")
+
 
 @asynccontextmanager
 async def place_on(url: str) -> AsyncIterator[Broker]:
     """A place by its names alone, on a broker that may belong to somebody; emptied at the end."""
-    topology = Topology(prefix=f"batchmill-test-{secrets.token_hex(6)}")
-    yield Broker(url, topology)
-    async with await aio_pika.connect(url) as connection:
-        for queue in (topology.notices, topology.dead, *map(topology.work, ROUTES)):
-            async with connection.channel() as channel:
+    broker = Broker(url, Topology(prefix=f"batchmill-test-{secrets.token_hex(6)}"))
+    yield broker
+    async with await aio_pika.connect(url) as connection, connection.channel() as channel:
+        for topology in (broker.topology, broker.neighbour):
+            for queue in (topology.notices, topology.dead, *map(topology.work, ROUTES)):
                 await channel.queue_delete(queue)
-        for exchange in (topology.news, topology.all_events, topology.dead):
-            async with connection.channel() as channel:
+            for exchange in (topology.news, topology.all_events, topology.dead):
                 await channel.exchange_delete(exchange)
 
 

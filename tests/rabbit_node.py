@@ -17,6 +17,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from tests.certificate import make_certificate
+
 START: Final = 60.0
 """Seconds within which a node answers; on an idle machine it takes four."""
 WATERMARK: Final = "{absolute, 1073741824}"
@@ -39,6 +41,10 @@ Loop().
 
 _CONFIGURATION: Final = """\
 listeners.tcp.1 = 127.0.0.1:{port}
+listeners.ssl.1 = 127.0.0.1:{secure_port}
+ssl_options.cacertfile = {certificate}
+ssl_options.certfile = {certificate}
+ssl_options.keyfile = {key}
 vm_memory_high_watermark.absolute = 1GiB
 disk_free_limit.absolute = 1MB
 log.file.level = warning
@@ -63,7 +69,7 @@ class RabbitNode:
     def __init__(self, server: Path, folder: Path) -> None:
         self._server = server
         self._folder = folder
-        self._port, self._epmd_port, distribution = _free_ports(3)
+        self._port, self._secure_port, self._epmd_port, distribution = _free_ports(4)
         self._name = f"t{self._port}@localhost"
         self._hosts: list[str] = []
         self._epmd: subprocess.Popen[bytes] | None = None
@@ -72,7 +78,12 @@ class RabbitNode:
         cookie = folder / ".erlang.cookie"
         cookie.write_text(secrets.token_hex(16))
         cookie.chmod(0o400)
-        (folder / "rabbitmq.conf").write_text(_CONFIGURATION.format(port=self._port))
+        self.certificate, key = make_certificate(folder)
+        (folder / "rabbitmq.conf").write_text(
+            _CONFIGURATION.format(
+                port=self._port, secure_port=self._secure_port, certificate=self.certificate, key=key
+            )
+        )
         (folder / "plugins").write_text("[].")
         self._environment = {
             **os.environ,
@@ -96,10 +107,9 @@ class RabbitNode:
         """The address of a virtual host."""
         return f"amqp://{USER}:{USER}@127.0.0.1:{self._port}/{host}"
 
-    @property
-    def port(self) -> int:
-        """Where it listens, on 127.0.0.1."""
-        return self._port
+    def secure_url(self, url: str) -> str:
+        """The address over TLS of what `url` leads to. Its certificate is one that nobody knows."""
+        return url.replace("amqp:", "amqps:").replace(f":{self._port}", f":{self._secure_port}")
 
     @asynccontextmanager
     async def new_host(self) -> AsyncIterator[str]:
@@ -154,6 +164,16 @@ class RabbitNode:
         """Ends it as a power cut does."""
         await self._end(signal.SIGKILL)
 
+    def freeze(self) -> None:
+        """Has it answer nothing, with all connections open, until `thaw`."""
+        assert self._node is not None
+        self._node.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Lets it go on; harmless when it does."""
+        if self._node is not None:
+            self._node.send_signal(signal.SIGCONT)
+
     async def wipe(self) -> None:
         """Kills it, takes all it knew, and starts it with the same virtual hosts, empty."""
         await self.kill()
@@ -165,6 +185,7 @@ class RabbitNode:
 
     async def recover(self) -> None:
         """Runs and takes messages, whatever a test has done to it."""
+        self.thaw()
         await self.start()
         self.end_alarm()
 

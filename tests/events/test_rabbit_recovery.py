@@ -52,6 +52,16 @@ async def offered_without_end(bus: RabbitBus) -> None:
         await bus.offer("gpu", Work("batch_1", 2))
 
 
+async def refused_for_want_of_a_connection(bus: RabbitBus) -> None:
+    """Offers until it is refused at once; a broker that does not answer refuses late."""
+    while True:
+        try:
+            await bus.offer("gpu", Work("batch_1", 2))
+        except BusUnavailable as error:
+            if "no answer" not in str(error):
+                raise
+
+
 async def arrives(handler: Handler, message: Work | Notice) -> None:
     """Messages are repeated where the broker cannot know whether they were handled."""
     while await handler.next() != message:
@@ -223,6 +233,38 @@ async def test_a_broker_without_memory_delays_what_is_offered_and_nothing_else(
     await bus.announce([A_NOTICE])
     broker_node.end_alarm()
     await works(bus, workers, readers, 3)
+
+
+async def test_a_broker_that_stands_still_is_left_and_found_again(
+    bus: RabbitBus, broker_node: RabbitNode
+) -> None:
+    workers, readers = Handler(), Handler()
+    await bus.take_work("gpu", 2, workers)
+    await bus.take_notices(readers)
+    await works(bus, workers, readers, 1)
+    broker_node.freeze()
+    with pytest.raises(BusUnavailable, match="no connection"):
+        async with asyncio.timeout(PATIENCE):
+            await refused_for_want_of_a_connection(bus)
+    broker_node.thaw()
+    await works(bus, workers, readers, 2)
+
+
+async def test_a_subscription_cancelled_without_a_broker_stays_cancelled(
+    bus: RabbitBus, broker_node: RabbitNode
+) -> None:
+    leaving, staying = Handler(holds=True), Handler()
+    subscription = await bus.take_work("gpu", 1, leaving)
+    await placed(bus, Work("batch_1", 1))
+    await arrives(leaving, Work("batch_1", 1))
+    await broker_node.stop()
+    await subscription.cancel()
+    await broker_node.start()
+    await bus.take_work("gpu", 1, staying)
+    for number in range(2, 5):
+        await placed(bus, Work("batch_1", number))
+        await arrives(staying, Work("batch_1", number))
+    assert leaving.got.empty()
 
 
 async def test_a_notice_that_nobody_can_read_is_dropped_and_such_a_chunk_is_a_dead_letter(
