@@ -29,8 +29,8 @@ CLOSING: Final = 1.0
 """Seconds that a goodbye may take; a broker that is away does not answer it."""
 HEARTBEAT: Final = 10
 """Seconds; a URL may say otherwise (`?heartbeat=60`)."""
-PROPERTIES: FieldTable = {}
-"""What a client tells of itself beside its name."""
+PROPERTIES: FieldTable = {"product": "batchmill"}
+"""What a broker's operator sees of a connection beside its name."""
 
 
 @asynccontextmanager

@@ -220,7 +220,7 @@ async def test_a_queue_that_never_answers_is_deleted_and_declared_again(
     await arrives(workers, Work("batch_1", 1))
 
 
-async def test_a_broker_without_memory_delays_what_is_offered_and_nothing_else(
+async def test_a_broker_without_memory_delays_what_is_offered_until_it_has_some(
     bus: RabbitBus, broker_node: RabbitNode
 ) -> None:
     workers, readers = Handler(), Handler()
