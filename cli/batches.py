@@ -8,13 +8,11 @@ from cyclopts import App, Parameter
 from cli.batch_view import BatchView
 from cli.client import Server, connect, decode, json_text
 from cli.exit_codes import ExitCode
-from cli.parameters import Interval, Json, Url
+from cli.parameters import BatchId, Interval, Json, Limit, Url
 from cli.tables import local_time, print_fields, print_table
 from cli.uploads import FileView, upload
 from cli.watching import display, exit_code_for, watch_to_the_end
 from events.errors import NotFound
-
-BatchId = Annotated[str, Parameter(help="The batch, such as batch_0123456789abcdef.")]
 
 app = App(
     name="batches",
@@ -27,16 +25,11 @@ $ batchmill batches list
 
 
 @app.command(name="list")
-def list_batches(*, limit: int = 20, url: Url = None, json: Json = False) -> None:
+def list_batches(*, limit: Limit = 20, url: Url = None, json: Json = False) -> None:
     """List batches, newest first.
 
     $ batchmill batches list --limit 5
     $ batchmill batches list --json | jq '.[].id'
-
-    Parameters
-    ----------
-    limit
-        How many, at most.
     """
     found = list(connect(url).objects("batches", limit=limit))
     if json:

@@ -9,12 +9,10 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from cli.client import AnswerRefused, connect, decode, json_text
-from cli.parameters import Json, Url
+from cli.parameters import FileId, Json, Limit, Url
 from cli.settings_values import show_size
 from cli.tables import local_time, print_fields, print_table
 from cli.uploads import FileView, upload
-
-FileId = Annotated[str, Parameter(help="The file, such as file-0123456789abcdef.")]
 
 app = App(
     name="files",
@@ -27,7 +25,9 @@ $ batchmill files download file-0123456789abcdef -o results.jsonl
 
 
 @app.command(name="list")
-def list_files(*, purpose: str | None = None, limit: int = 100, url: Url = None, json: Json = False) -> None:
+def list_files(
+    *, purpose: str | None = None, limit: Limit = 100, url: Url = None, json: Json = False
+) -> None:
     """List files, newest first.
 
     $ batchmill files list --purpose batch_output
@@ -36,8 +36,6 @@ def list_files(*, purpose: str | None = None, limit: int = 100, url: Url = None,
     ----------
     purpose
         Only files of this purpose.
-    limit
-        How many, at most.
     """
     query = {"purpose": purpose} if purpose else {}
     found = list(connect(url).objects("files", limit=limit, **query))

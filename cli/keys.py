@@ -25,7 +25,15 @@ DEFAULT_PROJECT: Final = "default"
 _PROJECT: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _ACTOR: Final = '{"actor":"operator"}'
 
-app = App(name="keys", help="Make, list and revoke the keys of projects.", help_format="plaintext")
+app = App(
+    name="keys",
+    help="""Make, list and revoke the keys of projects.
+
+    $ batchmill keys create --project research
+    $ batchmill keys list
+    """,
+    help_format="plaintext",
+)
 
 
 class ListedKey(msgspec.Struct, frozen=True):

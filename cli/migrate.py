@@ -8,9 +8,11 @@ from cli.settings_sources import load
 
 
 def migrate(*, config: Config = None) -> None:
-    """Bring the database's schema up to date and give the application's login its rights.
+    """Bring the database's schema up to date and give the application's login
+    its rights.
 
-    Safe beside running servers and when several run at once. `serve` does the same at its start.
+    Safe beside running servers and when several run at once. `serve` does the
+    same at its start.
 
     $ batchmill migrate
     $ BATCHMILL_DATABASE_OWNER_URL=postgresql://owner@db/batchmill batchmill migrate

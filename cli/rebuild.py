@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 
 def rebuild(*, config: Config = None, json: Json = False) -> None:
-    """Fold the read models again from the log, and put every open batch back on the work board.
+    """Fold the read models again from the log, and put every open batch back on
+    the work board.
 
-    Safe beside a running server: it pauses for as long as this takes and goes on. What the log holds is
-    never changed. The database is the one that the settings name, or the embedded one, running or not.
+    Safe beside a running server: it pauses for as long as this takes and goes
+    on. What the log holds is never changed. The database is the one that the
+    settings name, or the embedded one, running or not.
 
     $ batchmill rebuild
     $ BATCHMILL_DATABASE_URL=postgresql://batchmill@db/batchmill batchmill rebuild --json

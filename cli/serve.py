@@ -33,8 +33,9 @@ def serve(
 ) -> None:
     """Serve the API and run batches, all in one process group.
 
-    Without BATCHMILL_DATABASE_URL and BATCHMILL_STORAGE_URL the database and the files live in the data
-    folder. The first start makes a key and prints it once.
+    Without BATCHMILL_DATABASE_URL and BATCHMILL_STORAGE_URL the database and
+    the files live in the data folder. The first start makes a key and prints
+    it once.
 
     $ batchmill serve --upstream http://127.0.0.1:8000/v1
     $ batchmill serve --port 0 --data-dir ./mill --upstream https://api.example.com/v1 --upstream-key-file key

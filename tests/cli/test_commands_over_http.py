@@ -62,6 +62,26 @@ def test_a_long_list_is_fetched_page_by_page(
     ]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["batches", "list", "--limit", "0"], "--limit"),
+        (["files", "list", "--limit", "-3"], "--limit"),
+        (["batches", "show", ""], "BATCH_ID"),
+        (["batches", "cancel", " "], "BATCH_ID"),
+        (["files", "delete", ""], "FILE_ID"),
+        (["batches", "watch", "batch_1", "--interval", "0"], "--interval"),
+    ],
+)
+def test_what_asks_for_nothing_is_wrong_usage(
+    server: ScriptedServer, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    """An empty id is a script's unset variable: sent, it would name the list."""
+    assert run(arguments) == ExitCode.USAGE
+    assert told in capsys.readouterr().err
+    assert server.asked == []
+
+
 def test_a_batch_is_shown_with_its_errors(server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
     error = {"code": "invalid_url", "message": "The URL does not match.", "param": "url", "line": 7}
     server.answers("GET /batches/batch_1", batch("failed", errors={"data": [error]}, metadata={"team": "a"}))
