@@ -20,7 +20,7 @@ from events.batch import Batch, BatchCreated, CreateBatch, InputFile
 from events.batch import decide as decide_batch
 from events.catalog import new_event
 from events.errors import Refused
-from events.file import CreateFile, FileCreated
+from events.file import CreateFile, FileCreated, fresh_file_id
 from events.file import decide as decide_file
 from events.journal import Decision
 from events.log import Board, Row
@@ -73,13 +73,14 @@ async def write_results(stack: Stack, batch_id: str, output: Path, errors: Path 
         nullcontext() if errors is None else whole_file(errors) as failed,
         whole_file(output) as target,
     ):
-        async for line in in_line_order(stack.journal.log, batch_id):
-            (target if failed is None or line.succeeded else failed).write(line.text)
+        async for stretch in in_line_order(stack.journal.log, batch_id):
+            for line in stretch:
+                (target if failed is None or line.succeeded else failed).write(line.text)
 
 
 async def _begin(stack: Stack, source: Path, endpoint: str) -> Seen[Batch]:
     stored = await stack.store.put(pieces(source), prefix="files")
-    file_id, batch_id = "file-" + secrets.token_hex(16), "batch_" + secrets.token_hex(16)
+    file_id, batch_id = fresh_file_id(), "batch_" + secrets.token_hex(16)
     await stack.journal.record(creation(stored, source.name, endpoint, file_id, batch_id))
     return await stack.journal.models.get(Batch, batch_id)
 

@@ -9,7 +9,8 @@ crash leaves in storage is named by no event and is swept.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from itertools import pairwise
 from typing import Final
 
 import structlog
@@ -34,6 +35,8 @@ from storage.store import StorageError, Store, Stored
 _logger = structlog.get_logger()
 PURPOSE: Final = "batch_output"
 """Of both files: the API has no other word for the error file."""
+STRETCH: Final = 256
+"""Lines that were never run and are written together: a few milliseconds of work."""
 UNRUN: Final[Mapping[Reason, tuple[str, str]]] = {
     "cancelled": ("batch_cancelled", "This request was not executed because the batch was cancelled."),
     "expired": (
@@ -150,40 +153,49 @@ class Finalizer:
         row = Row("file", file_id, seen.project_id, label=PURPOSE, stored=stored.key)
         return new_event(file_id, seen.project_id, created), row
 
-    async def _result_lines(self, seen: Seen[Batch]) -> AsyncGenerator[ResultLine, None]:
-        """One line of a result file for each line of the batch, in line order."""
+    async def _result_lines(self, seen: Seen[Batch]) -> AsyncGenerator[list[ResultLine], None]:
+        """One line of a result file for each line of the batch, in line order, in stretches."""
         inputs = InputLines(self._journal.log, self._store, seen.id, seen.state.created)
         after = 0
         async for recorded in in_line_order(self._journal.log, seen.id):
-            if recorded.line >= seen.state.total:
+            if recorded[-1].line >= seen.state.total:
                 raise ResultsDamaged(
-                    f"batch {seen.id} of {seen.state.total} lines has an outcome of line {recorded.line}"
+                    f"batch {seen.id} of {seen.state.total} lines has an outcome of line {recorded[-1].line}"
                 )
-            if after < recorded.line:
-                async for unrun in self._unrun_lines(seen, inputs, range(after, recorded.line)):
-                    yield unrun
-            yield recorded
-            after = recorded.line + 1
+            for stretch in _without_gaps(recorded):
+                if after < stretch[0].line:
+                    async for unrun in self._unrun_lines(seen, inputs, range(after, stretch[0].line)):
+                        yield unrun
+                yield stretch
+                after = stretch[-1].line + 1
         if after < seen.state.total:
             async for unrun in self._unrun_lines(seen, inputs, range(after, seen.state.total)):
                 yield unrun
 
     async def _unrun_lines(
         self, seen: Seen[Batch], inputs: InputLines, ordinals: range
-    ) -> AsyncIterator[ResultLine]:
+    ) -> AsyncIterator[list[ResultLine]]:
         """The error lines of lines that were never run."""
         reason = seen.state.finalizing
         if reason is None or reason not in UNRUN:
             raise ResultsDamaged(f"batch {seen.id} has no outcome of line {ordinals[0]} in the log")
         code, message = UNRUN[reason]
         endpoint = seen.state.created.endpoint
-        async for found in inputs.lines(ordinals):
-            if len(found.raw) > INLINE_BYTES:
-                custom_id_json = await asyncio.to_thread(_custom_id_json, found, endpoint)
-            else:
-                custom_id_json = _custom_id_json(found, endpoint)
-            text = error_line(line_id(seen.id, found.line), custom_id_json, code, message)
-            yield ResultLine(found.line, None, text)
+        async for window in inputs.windows(ordinals):
+            stretch = []
+            for found in window:
+                if len(found.raw) > INLINE_BYTES:
+                    custom_id_json = await asyncio.to_thread(_custom_id_json, found, endpoint)
+                else:
+                    custom_id_json = _custom_id_json(found, endpoint)
+                text = error_line(line_id(seen.id, found.line), custom_id_json, code, message)
+                stretch.append(ResultLine(found.line, None, text))
+                if len(stretch) == STRETCH:
+                    yield stretch
+                    stretch = []
+                    await asyncio.sleep(0)
+            if stretch:
+                yield stretch
 
 
 def _begin(seen: Seen[Batch]) -> Decision:
@@ -195,6 +207,19 @@ def _begin(seen: Seen[Batch]) -> Decision:
         [new_event(seen.id, seen.project_id, event) for event in decide(batch, FinalizeBatch())],
         board=Board(seen.id, seen.project_id, phase="finalizing", revoke=True),
     )
+
+
+def _without_gaps(recorded: list[ResultLine]) -> Iterator[list[ResultLine]]:
+    """The same lines in stretches of consecutive ones: between two of them lines were never run."""
+    if recorded[-1].line - recorded[0].line == len(recorded) - 1:
+        yield recorded
+        return
+    first = 0
+    for at, (line, following) in enumerate(pairwise(recorded), 1):
+        if line.line + 1 < following.line:
+            yield recorded[first:at]
+            first = at
+    yield recorded[first:]
 
 
 def _custom_id_json(found: InputLine, endpoint: str) -> bytes:

@@ -11,6 +11,7 @@ one needed last is let go and read again in its time (Belady's rule: here the fu
 import asyncio
 import heapq
 from array import array
+from bisect import bisect_left
 from collections.abc import AsyncIterator
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -26,6 +27,8 @@ from events.log import Log
 
 MEMORY_BYTES: Final = 64 << 20
 """Most bytes of result lines held, beside the body that is needed now."""
+INLINE_BYTES: Final = 128 << 10
+"""A larger stored body is unpacked in a thread, so that it holds up nothing else."""
 PAGE: Final = 100
 """Flushes a page of the first pass: 640 kB of facts."""
 _VERSION_BITS: Final = 32
@@ -52,8 +55,9 @@ class ResultLine(NamedTuple):
 
 async def in_line_order(
     log: Log, batch_id: str, memory_bytes: int = MEMORY_BYTES
-) -> AsyncIterator[ResultLine]:
-    """Every result line recorded for a batch, in line order; nothing may be recorded any more.
+) -> AsyncIterator[list[ResultLine]]:
+    """Every result line recorded for a batch, in line order, in stretches that were recorded together;
+    nothing may be recorded any more.
 
     Raises `ResultsDamaged` where an attachment is missing, its lines do not have the digest that was
     recorded, or a line was recorded twice.
@@ -70,16 +74,20 @@ async def in_line_order(
             version = flushes[upcoming] & (1 << _VERSION_BITS) - 1
             heapq.heappush(opened, await _open(log, batch_id, version))
             upcoming += 1
-        flush = opened[0]
+        flush = heapq.heappop(opened)
         if flush.line <= before:
             raise ResultsDamaged(f"batch {batch_id} has two outcomes of line {flush.line} in the log")
-        before = flush.line
-        yield flush.read(flush.body or await bodies.load(flush, opened))
-        if flush.advance():
-            heapq.heapreplace(opened, flush)
-        else:
+        others = [opened[0].line] if opened else []
+        if upcoming < len(flushes):
+            others.append(flushes[upcoming] >> _VERSION_BITS)
+        body = flush.body or await bodies.load(flush, opened)
+        stretch = flush.read_below(min(others, default=None), body)
+        before = stretch[-1].line
+        yield stretch
+        if flush.ended:
             bodies.let_go(flush)
-            heapq.heappop(opened)
+        else:
+            heapq.heappush(opened, flush)
 
 
 async def _flushes(log: Log, batch_id: str) -> "array[int]":
@@ -122,22 +130,28 @@ class _Flush:
     def __lt__(self, other: "_Flush") -> bool:
         return self.line < other.line
 
-    def read(self, body: bytes) -> ResultLine:
-        """The line at which it stands."""
-        text = body[self._offset : self._offset + self._sizes[self._next]]
-        return ResultLine(self.line, self._statuses[self._next], text)
+    @property
+    def ended(self) -> bool:
+        """Whether all of its lines were read."""
+        return self._next == len(self.lines)
 
-    def advance(self) -> bool:
-        """Goes on to its next line; False where there is none."""
-        self._offset += self._sizes[self._next]
-        self._next += 1
-        if self._next == len(self.lines):
-            return False
-        self.line = self.lines[self._next]
-        return True
+    def read_below(self, bound: int | None, body: bytes) -> list[ResultLine]:
+        """The line at which it stands and those after it that are below `bound` (None: all)."""
+        lines, first = self.lines, self._next
+        end = len(lines) if bound is None else max(first + 1, bisect_left(lines, bound, first))
+        stretch, offset = [], self._offset
+        for line, status, size in zip(
+            lines[first:end], self._statuses[first:end], self._sizes[first:end], strict=True
+        ):
+            stretch.append(ResultLine(line, status, body[offset : offset + size]))
+            offset += size
+        self._next, self._offset = end, offset
+        if not self.ended:
+            self.line = lines[end]
+        return stretch
 
     def unpack(self, stored: bytes, salt: bytes) -> bytes:
-        """The body of its stored form, proven to be what was recorded. Takes milliseconds: for a thread."""
+        """The body of its stored form, proven to be what was recorded. A large one takes milliseconds."""
         try:
             body = unpack_block(stored, limit=max(1, sum(self._sizes)))
         except zstandard.ZstdError as error:
@@ -167,7 +181,10 @@ class _Bodies:
             raise ResultsDamaged(
                 f"the results of event {flush.event_id} of batch {self._batch_id} are gone from the log"
             )
-        body = await asyncio.to_thread(flush.unpack, attachment.body, attachment.salt)
+        if len(attachment.body) > INLINE_BYTES:
+            body = await asyncio.to_thread(flush.unpack, attachment.body, attachment.salt)
+        else:
+            body = flush.unpack(attachment.body, attachment.salt)
         while self._held_bytes and self._held_bytes + len(body) > self._memory_bytes:
             self.let_go(max(held for held in opened if held.body is not None))
         flush.body = body

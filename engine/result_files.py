@@ -36,23 +36,24 @@ class ResultFiles(msgspec.Struct, frozen=True):
         return [stored for stored in (self.output, self.errors) if stored is not None]
 
 
-async def put_result_files(store: Store, lines: AsyncGenerator[ResultLine, None]) -> ResultFiles:
+async def put_result_files(store: Store, stretches: AsyncGenerator[list[ResultLine], None]) -> ResultFiles:
     """Puts both files under fresh keys. When it raises, neither stays; what a cancelled call leaves is swept.
 
-    Raises what `lines` raises, and as `Store.put`.
+    Raises what `stretches` raises, and as `Store.put`.
     """
     output, errors = _File(store), _File(store)
     completed = failed = unrun = 0
     try:
-        async with asyncio.TaskGroup() as putting, aclosing(lines):
-            async for line in lines:
-                if line.succeeded:
-                    completed += 1
-                    await output.write(line.text, putting)
-                else:
-                    failed += line.status is not None
-                    unrun += line.status is None
-                    await errors.write(line.text, putting)
+        async with asyncio.TaskGroup() as putting, aclosing(stretches):
+            async for stretch in stretches:
+                succeeded = [line.text for line in stretch if line.succeeded]
+                others = [line.text for line in stretch if not line.succeeded]
+                never_run = sum(line.status is None for line in stretch)
+                completed += len(succeeded)
+                failed += len(others) - never_run
+                unrun += never_run
+                await output.write(succeeded, putting)
+                await errors.write(others, putting)
             await output.end(putting)
             await errors.end(putting)
     except BaseExceptionGroup as group:
@@ -80,11 +81,12 @@ class _File:
         self._handed: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)
         self._begun = False
 
-    async def write(self, text: bytes, putting: asyncio.TaskGroup) -> None:
-        self._held.append(text)
-        self._held_bytes += len(text)
-        if self._held_bytes >= HANDED_BYTES:
-            await self._hand_over(putting)
+    async def write(self, texts: list[bytes], putting: asyncio.TaskGroup) -> None:
+        for text in texts:
+            self._held.append(text)
+            self._held_bytes += len(text)
+            if self._held_bytes >= HANDED_BYTES:
+                await self._hand_over(putting)
 
     async def end(self, putting: asyncio.TaskGroup) -> None:
         if self._held:

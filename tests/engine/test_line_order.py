@@ -51,7 +51,8 @@ class FlushesOnly:
 
 
 async def ordered(log: FlushesOnly, memory_bytes: int = 1 << 20) -> list[ResultLine]:
-    return [line async for line in in_line_order(cast(Log, log), BATCH, memory_bytes)]
+    stretches = in_line_order(cast(Log, log), BATCH, memory_bytes)
+    return [line async for stretch in stretches for line in stretch]
 
 
 @st.composite
