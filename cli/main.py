@@ -4,6 +4,7 @@ A command's module is imported when that command is asked, so that the list of c
 start at once whatever the big ones need.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -105,15 +106,25 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # Python flushes standard output once more at exit and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_output()
         return ExitCode.BROKEN_PIPE
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _abandon_output()
+        _tell(f"{error.filename or 'standard output'} cannot be written: {error.strerror}")
+        return ExitCode.FAILED
     return result if isinstance(result, int) else ExitCode.OK
 
 
 def main() -> None:
     """The program `batchmill`."""
     sys.exit(run(sys.argv[1:]))
+
+
+def _abandon_output() -> None:
+    """Python flushes standard output once more at exit and would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _nearest(asked: str) -> str:

@@ -56,6 +56,12 @@ def duration(seconds: float) -> str:
     return f"{whole}s"
 
 
+def _watch(pace: Pace, batch: BatchView, now: float) -> None:
+    """Before there is a batch nobody knows how many of its lines an earlier run has done."""
+    if batch.id:
+        pace.saw(now, batch.counts.completed + batch.counts.failed)
+
+
 def _lines(stream: TextIO, every: float, clock: Callable[[], float]) -> Show:
     pace = Pace()
     told: tuple[str, str] | None = None
@@ -66,7 +72,7 @@ def _lines(stream: TextIO, every: float, clock: Callable[[], float]) -> Show:
         nonlocal told, told_at, last
         now = clock()
         counts = batch.counts
-        pace.saw(now, counts.completed + counts.failed)
+        _watch(pace, batch, now)
         state = (batch.status, batch.waiting_for)
         if state == told and now - told_at < every:
             return
@@ -95,7 +101,7 @@ def _bar(stream: TextIO, clock: Callable[[], float]) -> Iterator[Show]:
     def show(batch: BatchView) -> None:
         counts = batch.counts
         ended = counts.completed + counts.failed
-        pace.saw(clock(), ended)
+        _watch(pace, batch, clock())
         bar.update(
             task,
             description=printable(batch.status),

@@ -26,4 +26,8 @@ def upload(server: Server, path: Path, *, purpose: str) -> bytes:
     except OSError as error:
         raise NotFound(f"the file {path} cannot be read: {error.strerror}") from error
     with source:
+        if not path.is_file():
+            raise NotFound(
+                f"{path} is no regular file, and an upload announces its size: write it to one first"
+            )
         return server.upload(source, name=path.name, purpose=purpose)

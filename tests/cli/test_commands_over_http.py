@@ -62,6 +62,21 @@ def test_a_long_list_is_fetched_page_by_page(
     ]
 
 
+def test_a_pipe_is_not_uploaded(
+    server: ScriptedServer, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """It would be announced as empty, and the server would cut the connection."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR)
+    try:
+        assert run(["files", "upload", str(pipe)]) == ExitCode.NOT_FOUND
+    finally:
+        os.close(writer)
+    assert "no regular file" in capsys.readouterr().err
+    assert server.asked == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

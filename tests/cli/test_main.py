@@ -142,3 +142,11 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
         command = [sys.executable, "-m", "cli.main", "config"]
         done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, check=False)
     assert (done.returncode, done.stderr) == (ExitCode.BROKEN_PIPE, b"")
+
+
+def test_an_output_that_is_full_is_told_in_a_line() -> None:
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "cli.main", "config"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    told = b"batchmill: standard output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (ExitCode.FAILED, told)

@@ -89,6 +89,18 @@ def test_a_pipe_gets_a_line_for_each_change_of_state_and_else_one_now_and_then()
     assert lines[2].endswith("; route paused: �[31mrefused")
 
 
+def test_lines_of_an_earlier_run_do_not_count_for_the_pace() -> None:
+    pipe = io.StringIO()
+    times = iter([0.0, 1.0, 2.0])
+    with progress(pipe, every=0.0, clock=lambda: next(times)) as show:
+        for batch in (BatchView(id="", status="starting"), running(900), running(1_000)):
+            show(batch)
+    assert [line.split("; ")[2].partition(" · ")[0] for line in pipe.getvalue().splitlines()[1:]] == [
+        "9,000 tokens in, 18,000 out",
+        "100 lines/s",
+    ]
+
+
 def test_a_terminal_gets_a_bar_and_why_the_batch_waits() -> None:
     terminal = Terminal()
     times = iter([0.0, 2.0, 3.0])
