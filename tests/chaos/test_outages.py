@@ -172,7 +172,7 @@ async def test_a_storage_folder_that_is_gone_for_a_while(
         async with polling(serving, batch_id) as polls:
             await polls.until_done(20)
             folder.rename(away)
-            await polls.until(waits_for(str(folder)))
+            await polls.until(waits_for(f"storage is away: {folder}"))
             told = len(polls.seen)
             await polls.until(lambda _: len(polls.seen) > told + 70)
             assert all(waits_for(str(folder))(poll) for poll in polls.seen[-50:])
