@@ -21,8 +21,8 @@ from random import Random
 import asyncpg
 import msgspec
 
-from cli.data_folder import DataFolder
-from cli.embedded_postgres import LOGIN, EmbeddedPostgres
+from cli.embedded.data_folder import DataFolder
+from cli.embedded.postgres import LOGIN, EmbeddedPostgres
 from events.batch import BatchExpiryReached
 from events.catalog import new_event
 from events.log import Board, Leadership

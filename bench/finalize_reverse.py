@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from cli.embedded_postgres import LOGIN
+from cli.embedded.postgres import LOGIN
 from engine.finalizer import Finalizer
 from events.migrate import migrate
 from tests.engine.recorded import World, request_line, world_on

@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 import asyncpg
 
-from cli.data_folder import running_database_url
+from cli.embedded.data_folder import running_database_url
 
 KEY = "sk-bench"
 START_SECONDS = 120.0

@@ -4,8 +4,8 @@ import os
 
 import msgspec
 
-from cli.client import json_text
 from cli.parameters import Config, Json
+from cli.remote.client import json_text
 from cli.settings import describe
 from cli.settings_sources import Loaded, load
 from cli.tables import print_table

@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from cli.data_folder import DataFolderInUse
+from cli.embedded.data_folder import DataFolderInUse
 from events.errors import (
     BatchmillError,
     BusUnavailable,

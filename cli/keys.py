@@ -85,7 +85,7 @@ def list_(*, config: Config = None, json: Json = False) -> None:
     $ batchmill keys list
     $ batchmill keys list --json | jq '.[].project'
     """
-    from cli.client import json_text
+    from cli.remote.client import json_text
     from cli.tables import local_time, print_table
 
     async def read() -> list[ListedKey]:

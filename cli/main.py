@@ -37,17 +37,17 @@ class Command(NamedTuple):
 
 COMMANDS = (
     Command("serve", "cli.serve:serve", "Serve the API and run batches, all in one."),
-    Command("run", "cli.run:run", "Run one file of requests to its end, without a server."),
-    Command("demo", "cli.demo:demo", "See a batch run, from upload to results."),
-    Command("batches", "cli.batches:app", "See and steer the batches of a running server."),
-    Command("files", "cli.files:app", "See and move the files of a running server."),
+    Command("run", "cli.one_shot.run:run", "Run one file of requests to its end, without a server."),
+    Command("demo", "cli.demo.command:demo", "See a batch run, from upload to results."),
+    Command("batches", "cli.remote.batches:app", "See and steer the batches of a running server."),
+    Command("files", "cli.remote.files:app", "See and move the files of a running server."),
     Command("keys", "cli.keys:app", "Make, list and revoke the keys of projects."),
     Command("config", "cli.config:config", "Show the settings in force and where they came from."),
     Command("migrate", "cli.migrate:migrate", "Bring the database's schema up to date."),
     Command("rebuild", "cli.rebuild:rebuild", "Fold the read models again from the log."),
     Command(
         "practice-upstream",
-        "cli.practice_upstream:practice_upstream",
+        "cli.practice.upstream:practice_upstream",
         "Answer lines as a model would, for trying things out.",
     ),
 )

@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 import structlog
 
-from cli.data_folder import DataFolder, running_database_url
-from cli.embedded_postgres import EmbeddedPostgres
+from cli.embedded.data_folder import DataFolder, running_database_url
+from cli.embedded.postgres import EmbeddedPostgres
 from cli.logs import set_up_logs
 from cli.settings import Settings
 from engine.engine import LEADERSHIP, Engine

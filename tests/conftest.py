@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from cli.embedded_postgres import LOGIN
+from cli.embedded.postgres import LOGIN
 from events.migrate import migrate
 from events.topology import Topology
 from tests.postgres import Database, PostgresServer, running_server

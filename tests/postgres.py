@@ -18,8 +18,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from cli.data_folder import DataFolder
-from cli.embedded_postgres import LOGIN, OWNER, EmbeddedPostgres
+from cli.embedded.data_folder import DataFolder
+from cli.embedded.postgres import LOGIN, OWNER, EmbeddedPostgres
 
 if TYPE_CHECKING:
     from testcontainers.community.postgres import PostgresContainer

@@ -16,7 +16,7 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
-from cli.data_folder import running_database_url
+from cli.embedded.data_folder import running_database_url
 from events.failpoint import ENVIRONMENT
 
 KEY: Final = "sk-chaos"

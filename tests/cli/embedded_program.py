@@ -8,8 +8,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from cli.data_folder import DataFolder
-from cli.embedded_postgres import EmbeddedPostgres
+from cli.embedded.data_folder import DataFolder
+from cli.embedded.postgres import EmbeddedPostgres
 
 
 async def main(path: Path) -> None:

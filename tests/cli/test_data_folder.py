@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.data_folder import (
+from cli.embedded.data_folder import (
     SOCKET_NAME,
     DataFolder,
     DataFolderError,
@@ -20,7 +20,7 @@ from cli.data_folder import (
 
 HOLDER = """
 import pathlib, sys, time
-from cli.data_folder import DataFolder
+from cli.embedded.data_folder import DataFolder
 folder = DataFolder.open(pathlib.Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)

@@ -5,9 +5,9 @@ import os
 import re
 from pathlib import Path
 
-from cli.demo_requests import ENDPOINT, REFUSED_EVERY, request_lines
+from cli.demo.requests import ENDPOINT, REFUSED_EVERY, request_lines
 from cli.exit_codes import ExitCode
-from cli.practice_answers import MODEL
+from cli.practice.answers import MODEL
 from events.validator import LineError, LineRules, validate_line
 from tests.cli.commands import batchmill, command
 

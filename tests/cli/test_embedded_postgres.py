@@ -17,10 +17,16 @@ import asyncpg
 import psutil
 import pytest
 
-from cli import postgres_programs
-from cli.data_folder import DataFolder, DataFolderInUse, running_database_url
-from cli.embedded_postgres import EmbeddedPostgres, PostgresDied
-from cli.postgres_programs import EmbeddedPostgresError, command, environment, files_owner, programs_folder
+from cli.embedded import postgres_programs
+from cli.embedded.data_folder import DataFolder, DataFolderInUse, running_database_url
+from cli.embedded.postgres import EmbeddedPostgres, PostgresDied
+from cli.embedded.postgres_programs import (
+    EmbeddedPostgresError,
+    command,
+    environment,
+    files_owner,
+    programs_folder,
+)
 
 ROOT = os.geteuid() == 0
 ORDINARY = pwd.getpwnam("daemon").pw_uid

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.input_file import DEFAULT_ENDPOINT, PIECE, endpoint_of, is_what_was, pieces
+from cli.one_shot.input_file import DEFAULT_ENDPOINT, PIECE, endpoint_of, is_what_was, pieces
 from events.batch import InputFile
 from events.errors import NotFound
 

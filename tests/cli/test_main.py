@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.data_folder import DataFolderInUse
+from cli.embedded.data_folder import DataFolderInUse
 from cli.exit_codes import ExitCode, ServerUnreachable, exit_code_of
 from cli.main import COMMANDS, run
 from cli.settings import describe
@@ -29,7 +29,7 @@ def test_help_lists_every_command_without_importing_any(capsys: pytest.CaptureFi
     program = "import sys; from cli.main import run; run(['--help']); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = done.stderr.split()
-    assert not {"aiohttp", "asyncpg", "litestar", "obstore", "cli.batches", "cli.serve"} & set(loaded)
+    assert not {"aiohttp", "asyncpg", "litestar", "obstore", "cli.remote.batches", "cli.serve"} & set(loaded)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from cli.postgres_programs import Account, EmbeddedPostgresError, command, environment, programs_folder
+from cli.embedded.postgres_programs import (
+    Account,
+    EmbeddedPostgresError,
+    command,
+    environment,
+    programs_folder,
+)
 
 
 def test_an_ordinary_user_runs_them_tied_to_the_parents_life() -> None:

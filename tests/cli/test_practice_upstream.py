@@ -10,8 +10,8 @@ import msgspec
 import openai
 import pytest
 
-from cli.practice_answers import Refusal, answer
-from cli.practice_upstream import PracticeUpstream, Temper, start_practice_upstream
+from cli.practice.answers import Refusal, answer
+from cli.practice.upstream import PracticeUpstream, Temper, start_practice_upstream
 from events.errors import SettingsError
 
 HELLO = [{"role": "user", "content": "two words"}]

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from cli.time_line import Moment, time_line
+from cli.demo.time_line import Moment, time_line
 from events.batch import BatchEvent, BatchFinalizing, BatchStarted, LinesCompleted, Usage
 from events.catalog import encode
 from events.event import RecordedEvent

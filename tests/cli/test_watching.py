@@ -2,9 +2,9 @@
 
 import pytest
 
-from cli.client import Server
 from cli.exit_codes import ServerUnreachable
-from cli.watching import watch_to_the_end
+from cli.remote.client import Server
+from cli.remote.watching import watch_to_the_end
 
 
 class Silent(Server):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.whole_file import NotWritten, whole_file
+from cli.one_shot.whole_file import NotWritten, whole_file
 
 
 def test_the_file_takes_its_name_when_it_is_whole(tmp_path: Path) -> None:

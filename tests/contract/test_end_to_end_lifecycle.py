@@ -12,7 +12,7 @@ import pytest
 from openai import ConflictError, NotFoundError, OpenAI
 from openai.types import Batch
 
-from cli.data_folder import running_database_url
+from cli.embedded.data_folder import running_database_url
 from events.batch import LinesCompleted
 from tests.contract.mill import (
     CHAT,

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 import asyncpg
 import pytest
 
-from cli.embedded_postgres import LOGIN, OWNER
+from cli.embedded.postgres import LOGIN, OWNER
 from events import migrate as migrating
 from events.errors import DatabaseUnavailable, SchemaRefused
 from events.migrate import ROLE, Migration, migrate, migrations, require_schema

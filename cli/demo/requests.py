@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from cli.practice_answers import MODEL
+from cli.practice.answers import MODEL
 
 ENDPOINT: Final = "/v1/chat/completions"
 REFUSED_EVERY: Final = 250

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import structlog
 
-from cli.postgres_programs import EmbeddedPostgresError
+from cli.embedded.postgres_programs import EmbeddedPostgresError
 
 _POLL_SECONDS = 0.02
 _LADDER = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))

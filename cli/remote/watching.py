@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import msgspec
 
 from cli.batch_view import BatchView
-from cli.client import Server, decode
 from cli.exit_codes import ExitCode, ServerUnreachable
+from cli.remote.client import Server, decode
 from cli.tables import printable
 
 PATIENCE = 60.0

@@ -57,7 +57,7 @@ def demo(
 
 
 async def _demo(folder: Path, *, kept: bool) -> ExitCode:
-    from cli.practice_upstream import Temper, start_practice_upstream
+    from cli.practice.upstream import Temper, start_practice_upstream
 
     temper = Temper(latency=LATENCY, error_rate=ERROR_RATE, throttle_rate=THROTTLE_RATE)
     upstream = await start_practice_upstream(port=0, temper=temper)
@@ -93,9 +93,9 @@ async def _show(
     *,
     kept: bool,
 ) -> ExitCode:
-    from cli.demo_client import DemoFiles, run_batch
-    from cli.demo_report import Report
-    from cli.demo_requests import request_lines
+    from cli.demo.client import DemoFiles, run_batch
+    from cli.demo.report import Report
+    from cli.demo.requests import request_lines
     from cli.progress import progress
 
     report = Report()

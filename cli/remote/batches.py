@@ -6,12 +6,12 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from cli.batch_view import BatchView
-from cli.client import Server, connect, decode, json_text
 from cli.exit_codes import ExitCode
 from cli.parameters import BatchId, Interval, Json, Limit, Url
+from cli.remote.client import Server, connect, decode, json_text
+from cli.remote.uploads import FileView, upload
+from cli.remote.watching import display, exit_code_for, watch_to_the_end
 from cli.tables import local_time, print_fields, print_table
-from cli.uploads import FileView, upload
-from cli.watching import display, exit_code_for, watch_to_the_end
 from events.errors import NotFound
 
 app = App(

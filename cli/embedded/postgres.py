@@ -29,10 +29,10 @@ from urllib.parse import quote
 import asyncpg
 import structlog
 
-from cli.data_folder import SOCKET_NAME, DataFolder, socket_folder_of
-from cli.left_postgres import end_left_postgres
-from cli.postgres_files import make_files, note_program, refuse_another_major
-from cli.postgres_programs import EmbeddedPostgresError, command, environment, files_owner
+from cli.embedded.data_folder import SOCKET_NAME, DataFolder, socket_folder_of
+from cli.embedded.leftovers import end_left_postgres
+from cli.embedded.postgres_files import make_files, note_program, refuse_another_major
+from cli.embedded.postgres_programs import EmbeddedPostgresError, command, environment, files_owner
 
 DATABASE = "batchmill"
 SUPERUSER = "postgres"

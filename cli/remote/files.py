@@ -8,11 +8,11 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from cli.client import AnswerRefused, connect, decode, json_text
 from cli.parameters import FileId, Json, Limit, Url
+from cli.remote.client import AnswerRefused, connect, decode, json_text
+from cli.remote.uploads import FileView, upload
 from cli.settings_values import show_size
 from cli.tables import local_time, print_fields, print_table
-from cli.uploads import FileView, upload
 
 app = App(
     name="files",

@@ -9,9 +9,9 @@ import msgspec
 import openai
 
 from cli.batch_view import BatchView
-from cli.client import decode
-from cli.demo_requests import ENDPOINT
+from cli.demo.requests import ENDPOINT
 from cli.progress import Show
+from cli.remote.client import decode
 from events.errors import BatchmillError
 
 LOOK_EVERY: Final = 0.2

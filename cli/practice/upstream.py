@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from cli.practice_answers import MODEL, Refusal, answer, models
+from cli.practice.answers import MODEL, Refusal, answer, models
 from cli.settings_values import parse_duration
 from events.errors import SettingsError
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from cli.client import Server
+from cli.remote.client import Server
 from events.errors import NotFound
 
 

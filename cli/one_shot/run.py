@@ -18,8 +18,8 @@ from cyclopts import Parameter
 
 from cli.batch_view import BatchView
 from cli.exit_codes import ExitCode
-from cli.input_file import endpoint_of
-from cli.interruption import Interruption
+from cli.one_shot.input_file import endpoint_of
+from cli.one_shot.interruption import Interruption
 from cli.parameters import Config
 from cli.progress import Show, duration, progress
 from cli.serve import run_loop
@@ -154,7 +154,7 @@ async def _run(job: Job, settings: Settings) -> ExitCode:
 
 
 async def _carry_out(job: Job, settings: Settings, interruption: Interruption) -> ExitCode:
-    from cli.one_shot import write_results
+    from cli.one_shot.batch import write_results
     from cli.stack import open_stack
 
     with progress(sys.stderr) as show:
@@ -178,7 +178,7 @@ async def _run_lines(
     job: Job, settings: Settings, stack: "Stack", show: Show, interruption: Interruption
 ) -> BatchView:
     """The batch as it stands at its end, or when the run was interrupted and what was under way has ended."""
-    from cli.one_shot import begin_or_continue, look
+    from cli.one_shot.batch import begin_or_continue, look
     from cli.stack import open_engine
 
     endpoint = job.endpoint
@@ -206,7 +206,7 @@ async def _run_lines(
 
 async def _follow(stack: "Stack", batch_id: str, show: Show, asked: asyncio.Event) -> BatchView:
     """Shows the batch until it has ended or the run is asked to stop."""
-    from cli.one_shot import look
+    from cli.one_shot.batch import look
 
     while True:
         batch = await look(stack, batch_id)
@@ -220,7 +220,7 @@ async def _follow(stack: "Stack", batch_id: str, show: Show, asked: asyncio.Even
 
 def _forget_state(state: Path) -> None:
     """Removes the data folder, unless the same command runs again already: then that one will."""
-    from cli.data_folder import DataFolder, DataFolderInUse
+    from cli.embedded.data_folder import DataFolder, DataFolderInUse
 
     with suppress(DataFolderInUse), DataFolder.open(state):
         shutil.rmtree(state)

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.text import Text
 
 from cli.batch_view import BatchView
-from cli.demo_client import DemoFiles
-from cli.practice_answers import MODEL
+from cli.demo.client import DemoFiles
+from cli.demo.time_line import time_line
+from cli.practice.answers import MODEL
 from cli.tables import printable
-from cli.time_line import time_line
 from events.event import RecordedEvent
 
 SUCCEEDED_SHOWN: Final = 4

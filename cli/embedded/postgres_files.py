@@ -8,7 +8,7 @@ from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from cli.postgres_programs import (
+from cli.embedded.postgres_programs import (
     EmbeddedPostgresError,
     command,
     environment,

@@ -1,0 +1,1 @@
+"""`batchmill demo`: a batch before one's eyes, from upload to results."""

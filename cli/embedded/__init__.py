@@ -1,0 +1,1 @@
+"""What stands in for a database server on a laptop: a data folder with a lock, a PostgreSQL from a wheel."""

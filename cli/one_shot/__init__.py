@@ -1,0 +1,1 @@
+"""`batchmill run`: one file to another, durable, without a server."""

@@ -1,0 +1,1 @@
+"""`batchmill practice-upstream`: an OpenAI-compatible server without a model."""
