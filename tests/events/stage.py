@@ -107,9 +107,7 @@ class Stage:
         await self.log.append(
             [new_event(batch_id, project, batch_created(file_id, window))],
             rows=[Row("batch", batch_id, project)],
-            board=Board(
-                batch_id, project, "planning", input_file_id=file_id, expires_within=window
-            ),
+            board=Board(batch_id, project, "planning", input_file_id=file_id, expires_within=window),
             expect={batch_id: 0},
         )
         return batch_id
