@@ -13,6 +13,8 @@ from typing import Any, Final
 from tests.upstream import Visit
 
 ORDER: Final = ("validating", "in_progress", "finalizing", "cancelling", "ended")
+ON_THE_WAY: Final = 0.25
+"""Seconds that a request under way may take to reach the upstream."""
 UNRUN: Final = frozenset({"batch_cancelled", "batch_expired"})
 """Error codes of lines that were not run: they are in no count."""
 TRIED_AGAIN: Final = frozenset({"408", "409", "425", "429", "500", "502", "503", "504", "dropped", "html"})
@@ -34,11 +36,20 @@ class Result:
     body: bytes
 
 
-@dataclass(frozen=True)
+@dataclass
 class Kill:
-    """A moment, on the machine's monotonic clock, at which whoever ran lines was dead or frozen."""
+    """A moment, on the machine's monotonic clock, at which whoever ran lines was dead or frozen.
+
+    What was frozen in the middle of sending a line goes on sending it when it thaws, at `thawed`: no clock
+    that it looks at before can prevent that.
+    """
 
     at: float
+    thawed: float | None = None
+
+    def sent_on_thawing(self, visit: Visit) -> bool:
+        """Whether a try may have been under way when its sender froze, though it began after the thaw."""
+        return self.thawed is not None and self.thawed <= visit.began <= self.thawed + ON_THE_WAY
 
 
 @dataclass(frozen=True)
@@ -162,7 +173,8 @@ def _stage(poll: Mapping[str, Any]) -> int:
 def _run_after_recorded(story: Story) -> Iterator[str]:
     for visit in story.visits:
         recorded = story.recorded.get(visit.line)
-        if recorded is not None and visit.began > recorded:
+        thawing = any(kill.sent_on_thawing(visit) for kill in story.kills)
+        if recorded is not None and visit.began > recorded and not thawing:
             late = visit.began - recorded
             yield f"{visit.line} was sent {late:.3f} s after its outcome was recorded"
 
@@ -193,4 +205,7 @@ def _deserved(visit: Visit) -> bool:
 
 
 def _killed_between(story: Story, before: Visit, after: Visit) -> bool:
-    return any(before.began <= kill.at <= after.began for kill in story.kills)
+    return any(
+        before.began <= kill.at <= after.began or kill.sent_on_thawing(before) or kill.sent_on_thawing(after)
+        for kill in story.kills
+    )

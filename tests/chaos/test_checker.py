@@ -115,3 +115,11 @@ def test_a_line_that_was_in_flight_at_a_kill_may_run_again() -> None:
     assert broken_promises(story) == []
     assert repeats(story) == 1
     assert in_flight(story, Kill(2.2)) == 2
+
+
+def test_what_was_frozen_in_the_middle_of_sending_is_sent_on_thawing_and_not_later() -> None:
+    frozen = Kill(at=2.0, thawed=4.0)
+    on_thawing = replace(GOOD, visits=[*GOOD.visits, visit("line-0", 4.1)], kills=[frozen])
+    assert broken_promises(on_thawing) == []
+    later = replace(GOOD, visits=[*GOOD.visits, visit("line-0", 5.0)], kills=[frozen])
+    assert broken_promises(later) == ["line-0 was sent 2.000 s after its outcome was recorded"]

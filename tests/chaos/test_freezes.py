@@ -65,6 +65,7 @@ async def test_a_frozen_server_is_replaced_and_thaws_without_harm(
             await second.until_said("leading")
             done = sum(polls.seen[-1]["request_counts"][name] for name in ("completed", "failed"))
             await polls.until_done(done + 100)
+            frozen.thawed = time.monotonic()
             first.thaw()
             await first.until_said("declared dead")
             await polls.until_ended()
@@ -74,6 +75,12 @@ async def test_a_frozen_server_is_replaced_and_thaws_without_harm(
 
     assert broken_promises(story) == []
     assert repeats(story) <= in_flight(story, frozen)
+
+
+async def until_more(freezes: Sequence[Kill], than: int) -> None:
+    """Returns when there are more freezes than so many."""
+    while len(freezes) <= than:  # noqa: ASYNC110  # they happen in other processes
+        await asyncio.sleep(PATIENCE)
 
 
 @pytest.mark.timeout(200)
@@ -90,14 +97,23 @@ async def test_servers_that_stand_still_at_every_commit_in_turn(
         async def thaw(frozen: Mill) -> None:
             while True:
                 if frozen.stopped:
-                    life.deaths.append(Kill(time.monotonic()))
+                    freeze = Kill(time.monotonic())
+                    life.deaths.append(freeze)
                     await asyncio.sleep(2 * LEASE)
+                    freeze.thawed = time.monotonic()
                     frozen.thaw()
                 await asyncio.sleep(PATIENCE)
 
         async with asyncio.TaskGroup() as group, asyncio.timeout(150):
             thawing = [group.create_task(thaw(mill)) for mill in mills]
-            while len(life.deaths) < len(armed):
+            by_hand = 0
+            while len(life.deaths) - by_hand < len(armed):
                 await life.one_day()
+                leader = mills[by_hand % 2]
+                if not leader.stopped:  # so that the other one leads the next day
+                    stops = len(life.deaths)
+                    leader.freeze()
+                    await until_more(life.deaths, stops)
+                    by_hand += 1
             for task in thawing:
                 task.cancel()
