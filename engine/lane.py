@@ -33,6 +33,9 @@ _NO_USAGE: Final = Usage()
 AHEAD: Final = 8
 """Lines queued for each slot below which another chunk is claimed: at 1 ms a line the slots go on for as long
 as a claim takes."""
+ANSWER_SHARE: Final = 0.75
+"""Of the memory for answers in flight, what the answers themselves may fill; the rest is for the copies made
+of them: joined, compressed, on their way to the database."""
 BYTES_AHEAD: Final = 16 << 20
 """Bytes of bodies that are queued or wait for another try above which no more lines are read, however few
 they are."""
@@ -81,6 +84,7 @@ class Lane:
         self._idle: deque[asyncio.Future[None]] = deque()
         self._under_way = 0
         self._expected_answer = 0
+        self._answer_room = options.answers_in_flight * ANSWER_SHARE
         self._room = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         recorder.on_room(self.pump)
@@ -101,12 +105,23 @@ class Lane:
 
     async def room(self, chunk: Chunk | None = None) -> None:
         """Returns when so little is queued that more should be read, or when `chunk` is stopping."""
-        while self._crowded() and not (chunk is not None and chunk.stopping):
+        while self.crowded and not (chunk is not None and chunk.stopping):
             self._room.clear()
             await self._room.wait()
 
-    def _crowded(self) -> bool:
+    @property
+    def crowded(self) -> bool:
+        """Whether so much is queued that no more should be read."""
         return len(self._queue) >= self._ahead or self._queued_bytes + self._waiting_bytes >= BYTES_AHEAD
+
+    @property
+    def paused(self) -> str | None:
+        """Why its route is paused, if so."""
+        return self._watch.reason
+
+    async def opened(self) -> None:
+        """Returns as soon as the route is not paused."""
+        await self._watch.opened()
 
     def stop(self, chunk: Chunk, *, last_call: bool = False) -> None:
         """Sends no more lines of a chunk; those under way go on. See `Chunk.stop`."""
@@ -137,7 +152,7 @@ class Lane:
             if not future.done():
                 future.set_result(None)
                 ready -= 1
-        if not self._crowded():
+        if not self.crowded:
             self._room.set()
 
     def lose_worker(self, job: Job) -> None:
@@ -170,7 +185,7 @@ class Lane:
             return None
         job = self._queue.popleft()
         self._queued_bytes -= len(job.body)
-        if not self._crowded():
+        if not self.crowded:
             self._room.set()
         return job
 
@@ -178,7 +193,7 @@ class Lane:
         held = self._recorder.held_bytes + self._under_way * self._expected_answer
         return (
             self._under_way < self._limit.limit
-            and (held < self._options.answers_in_flight or self._under_way == 0 == self._recorder.held_bytes)
+            and (held < self._answer_room or self._under_way == 0 == self._recorder.held_bytes)
             and self._watch.reason is None
             and self._alive()
         )

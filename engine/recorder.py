@@ -26,7 +26,6 @@ from events.log import Flush
 _logger = structlog.get_logger()
 INLINE_BYTES: Final = 512 << 10
 """Over so many bytes a flush is packed in a thread; below it the hand-over costs more than it frees."""
-FLUSH_COPIES: Final = 4
 PAUSE: Final = 0.2
 """Seconds between tries of a flush while the database is away."""
 
@@ -50,9 +49,8 @@ class Recorder:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes held for result lines that are not recorded yet; those of the flush under way are there as
-        they came, joined, compressed, and once more as they go to the database."""
-        return self._bytes + FLUSH_COPIES * self._in_flush
+        """Bytes of result lines that are not recorded yet."""
+        return self._bytes + self._in_flush
 
     def add(self, chunk: Chunk, outcome: LineOutcome) -> None:
         """Takes the outcome of one line; one of a lost claim is dropped, for nothing could record it."""
