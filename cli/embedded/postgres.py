@@ -43,7 +43,11 @@ _SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "max_connections": "50",
-    "shared_buffers": "64MB",
+    # Small: the operating system keeps the files in memory too, and what a session has touched of these
+    # counts as its own to whoever looks from outside.
+    "shared_buffers": "16MB",
+    "wal_buffers": "4MB",
+    "bgwriter_lru_maxpages": "0",
     "max_wal_size": "512MB",
     "checkpoint_timeout": "10min",
     "wal_compression": "on",
