@@ -11,6 +11,7 @@ A line is settled when its outcome is recorded, or when it is dropped without on
 
 import asyncio
 import hashlib
+import time
 from uuid import UUID
 
 from engine.routes import Tries
@@ -42,6 +43,7 @@ class Chunk:
         self.worker_id = worker_id
         self.path = path
         self.deadline = deadline
+        self.began = time.monotonic()
         self.stopping = False
         self.last_call = False
         self.lost = False

@@ -1,15 +1,21 @@
 """Where notices arrive: looks which hand a batch needs next, and lends it (planning, or finalizing).
 
 A notice is only a reason to look; what is done follows from the work board, and doing it twice is harmless.
+Where no notice comes, the board is looked at all the same. Of several processes one lends a batch its hand,
+as long as it shows that it lives.
 """
 
 import asyncio
+import secrets
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
 
 from engine.finalizer import Finalizer
+from engine.options import EngineOptions
 from engine.planner import Planner
 from events.batch import BatchCreated
 from events.bus import LOOK, Bus, Notice
@@ -28,36 +34,61 @@ LONGEST_PAUSE: Final = 30.0
 class Desk:
     """Plans and finalizes in one process."""
 
-    def __init__(self, board: WorkBoard, bus: Bus, planner: Planner, finalizer: Finalizer) -> None:
+    def __init__(
+        self, board: WorkBoard, bus: Bus, planner: Planner, finalizer: Finalizer, options: EngineOptions
+    ) -> None:
         self._board = board
         self._bus = bus
         self._planner = planner
         self._finalizer = finalizer
+        self._options = options
+        self._id = "d_" + secrets.token_hex(8)
         self._busy: set[str] = set()
         self._pauses: dict[str, tuple[float, float]] = {}
+        self._noticed = False
 
     async def run(self) -> None:
-        """Takes notices until cancelled."""
-        subscriptions = [await self._bus.take_notices(self._noticed) for _ in range(HANDS)]
+        """Takes notices, and looks where none come, until cancelled."""
+        subscriptions = [await self._bus.take_notices(self._take) for _ in range(HANDS)]
         try:
-            await asyncio.Event().wait()
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    self._noticed = False
+                    await asyncio.sleep(self._options.poll)
+                    if not self._noticed:
+                        await self._look_around(group)
         finally:
             for subscription in subscriptions:
                 await subscription.cancel()
 
-    async def _noticed(self, notice: Notice) -> None:
+    async def _take(self, notice: Notice) -> None:
+        self._noticed = True
         if notice.type in (BatchCreated.__name__, LOOK):
             await self.look(notice.stream_id)
 
+    async def _look_around(self, group: asyncio.TaskGroup) -> None:
+        """Looks at batches that need a hand and were not told of, as many as there are hands free."""
+        try:
+            batches = await self._board.open_batches()
+        except BatchmillError as error:
+            _logger.warning("board not looked at", reason=str(error))
+            return
+        need = [b.batch_id for b in batches if needs_a_hand(b) and b.batch_id not in self._busy]
+        for batch_id in need[: max(0, HANDS - len(self._busy))]:
+            group.create_task(self.look(batch_id))
+
     async def look(self, batch_id: str) -> None:
-        """Does what the batch needs now, unless this process is at it or failed at it a moment ago."""
+        """Does what the batch needs now, unless somebody is at it or failed at it a moment ago."""
         due, pause = self._pauses.get(batch_id, (0.0, FIRST_PAUSE))
         if batch_id in self._busy or time.monotonic() < due:
             return
         self._busy.add(batch_id)
         try:
             for batch in await self._board.open_batches([batch_id]):
-                await self._help(batch)
+                if needs_a_hand(batch):
+                    async with self._hand_on(batch_id) as lent:
+                        if lent:
+                            await self._help(batch)
             self._pauses.pop(batch_id, None)
         except (BatchmillError, StorageError, OSError) as error:
             self._pauses[batch_id] = (time.monotonic() + pause, min(2 * pause, LONGEST_PAUSE))
@@ -66,10 +97,40 @@ class Desk:
         finally:
             self._busy.discard(batch_id)
 
+    @asynccontextmanager
+    async def _hand_on(self, batch_id: str) -> AsyncIterator[bool]:
+        """Whether this process is the one to help a batch; the others see that, for as long as the block
+        runs."""
+        if not await self._board.lend_hand(batch_id, self._id, self._options.lease):
+            yield False
+            return
+        beating = asyncio.create_task(self._go_on_lending(batch_id))
+        try:
+            yield True
+        finally:
+            beating.cancel()
+            await asyncio.wait({beating})
+            await asyncio.shield(self._withdraw(batch_id))
+
+    async def _go_on_lending(self, batch_id: str) -> None:
+        while True:
+            await asyncio.sleep(self._options.beat)
+            try:
+                await self._board.lend_hand(batch_id, self._id, self._options.lease)
+            except BatchmillError as error:
+                _logger.warning("cannot say who plans a batch", batch=batch_id, reason=str(error))
+
+    async def _withdraw(self, batch_id: str) -> None:
+        try:
+            async with asyncio.timeout(self._options.beat):
+                await self._board.withdraw_hand(batch_id, self._id)
+        except (BatchmillError, TimeoutError) as error:
+            _logger.warning("hand not withdrawn; its lease runs out", batch=batch_id, reason=str(error))
+
     async def _help(self, batch: OpenBatch) -> None:
         if batch.phase == "planning":
             await self._planner.plan(batch.batch_id)
-        elif batch.phase == "finalizing" or may_finalize(batch):
+        else:
             await self._finalizer.finalize(batch.batch_id)
 
     async def _explain(self, batch_id: str, reason: str) -> None:
@@ -77,6 +138,11 @@ class Desk:
             await self._board.explain({batch_id: reason})
         except BatchmillError as error:
             _logger.warning("cannot say why a batch waits", batch=batch_id, reason=str(error))
+
+
+def needs_a_hand(batch: OpenBatch) -> bool:
+    """Whether it is to be planned, or may be finalized."""
+    return batch.phase == "planning" or may_finalize(batch)
 
 
 def may_finalize(batch: OpenBatch) -> bool:

@@ -8,15 +8,15 @@ costs time, never lines.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
 
 from engine.cutting import next_cuts
-from engine.desk import may_finalize
+from engine.desk import needs_a_hand
 from engine.options import EngineOptions
-from engine.routes import Route, route_of
+from engine.routes import Route, paused_everywhere, route_of
 from events.batch import Batch, ExpireBatch, decide
 from events.bus import LOOK, Notice, Work
 from events.catalog import new_event
@@ -34,6 +34,7 @@ OFFER_AGAIN: Final = 5.0
 LOOK_AGAIN: Final = 1.0
 """Seconds between two notices that a batch needs a hand."""
 FREE_CLAIMS: Final = 1000
+_NO_WORKER: Final = "waiting for a worker"
 BREATH: Final = 0.01
 """Seconds between two passes, however fast the log grows."""
 
@@ -47,6 +48,15 @@ class Health(Protocol):
         ...
 
 
+class OwnWorker(Protocol):
+    """The worker of the leader's own process, whose routes are known without a beat's delay."""
+
+    @property
+    def id(self) -> str:
+        """What the work board calls it."""
+        ...
+
+
 class Dispatcher:
     """Runs under a leadership; every write of it checks the token."""
 
@@ -57,6 +67,7 @@ class Dispatcher:
         store: Store,
         routes: Sequence[tuple[Route, Health]],
         options: EngineOptions,
+        own: OwnWorker | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = journal
@@ -64,6 +75,7 @@ class Dispatcher:
         self._store = store
         self._routes = routes
         self._options = options
+        self._own = own
         self._clock = clock
         self._offered: dict[int, float] = {}
         self._looked: dict[tuple[str, str], float] = {}
@@ -91,7 +103,7 @@ class Dispatcher:
     async def look_at_everything(self, leadership: Leadership) -> None:
         """One pass."""
         batches, free, workers = await asyncio.gather(
-            self._board.open_batches(), self._board.free_claims(FREE_CLAIMS), self._board.workers()
+            self._board.open_batches(), self._board.free_claims(FREE_CLAIMS), self._board.pauses()
         )
         wants = {(b.batch_id, b.phase) for b in batches}
         self._looked = {want: when for want, when in self._looked.items() if want in wants}
@@ -102,9 +114,9 @@ class Dispatcher:
                     await self._expire(batch, leadership)
                 except (NotFound, UnknownEvent) as error:
                     parked[batch.batch_id] = f"cannot expire: {error}"
-            elif batch.phase == "planning" or may_finalize(batch):
+            elif needs_a_hand(batch):
                 await self._have_looked_at(batch)
-        reasons = await self._hand_out(batches, free, len(workers), leadership) | parked
+        reasons = await self._hand_out(batches, free, workers, leadership) | parked
         changed = {
             b.batch_id: reasons.get(b.batch_id)
             for b in batches
@@ -137,24 +149,30 @@ class Dispatcher:
             await self._journal.bus.announce([Notice(batch.batch_id, LOOK, 0)])
 
     async def _hand_out(
-        self, batches: Sequence[OpenBatch], free: Sequence[Work], workers: int, leadership: Leadership
+        self,
+        batches: Sequence[OpenBatch],
+        free: Sequence[Work],
+        workers: Mapping[str, Mapping[str, str]],
+        leadership: Leadership,
     ) -> dict[str, str]:
-        """Cuts and offers chunks; answers why batches get none."""
+        """Cuts and offers chunks; answers why batches get none. `workers` are all there are, each with the
+        routes it has paused."""
         running = {b.batch_id: b for b in batches if b.phase == "running"}
         floor = await self._below_floor()
         reasons: dict[str, str] = {}
         for route, health in self._routes:
             mine = [b for b in running.values() if self._route(b) == route.name]
-            reason = floor or health.reason or (None if workers else "waiting for a worker")
+            reason = floor or self._paused(route, health, workers) or (None if workers else _NO_WORKER)
             if reason is None:
                 on_route = {b.batch_id for b in mine}
                 ready = [work for work in free if work.batch_id in on_route]
                 try:
-                    await self._fill(route, mine, ready, workers, leadership)
-                    continue
+                    await self._fill(route, mine, ready, len(workers), leadership)
                 except BusUnavailable as error:
-                    reason = str(error)
-            reasons |= {b.batch_id: reason for b in mine}
+                    # Workers find the chunks all the same, only later.
+                    reasons |= {b.batch_id: str(error) for b in mine if not b.held}
+            else:
+                reasons |= {b.batch_id: reason for b in mine}
         for batch in running.values():
             if self._route(batch) is None:
                 reasons[batch.batch_id] = (
@@ -170,24 +188,31 @@ class Dispatcher:
         workers: int,
         leadership: Leadership,
     ) -> None:
-        await self._offer(route, ready)
         cuts = next_cuts(batches, ready, workers, self._options.chunk_lines)
-        if not cuts:
-            return
-        claim_ids = await self._board.hand_out_all(leadership, [(cut.batch, cut.lines) for cut in cuts])
-        made = zip(cuts, claim_ids, strict=True)
-        await self._offer(route, [Work(cut.batch.batch_id, id) for cut, id in made if id is not None])
+        new: list[Work] = []
+        if cuts:
+            claim_ids = await self._board.hand_out_all(leadership, [(cut.batch, cut.lines) for cut in cuts])
+            made = zip(cuts, claim_ids, strict=True)
+            new = [Work(cut.batch.batch_id, id) for cut, id in made if id is not None]
+        await self._offer(route, [*ready, *new])
 
     async def _offer(self, route: Route, ready: Sequence[Work]) -> None:
         now = self._clock()
         for work in ready:
             if now - self._offered.get(work.claim_id, float("-inf")) >= OFFER_AGAIN:
-                self._offered[work.claim_id] = now
                 await at("offer.before")
                 await self._journal.bus.offer(route.name, work)
+                self._offered[work.claim_id] = now
                 await at("offer.after")
         if len(self._offered) > 4 * FREE_CLAIMS:
             self._offered = {id: when for id, when in self._offered.items() if now - when < OFFER_AGAIN}
+
+    def _paused(self, route: Route, health: Health, workers: Mapping[str, Mapping[str, str]]) -> str | None:
+        """Why no worker sends anything on the route, if so."""
+        own = None if self._own is None else self._own.id
+        return paused_everywhere(
+            [health.reason if id == own else pauses.get(route.name) for id, pauses in workers.items()]
+        )
 
     async def _below_floor(self) -> str | None:
         """Why storage lets nothing be handed out, if so; looked at once a second."""

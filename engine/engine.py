@@ -1,15 +1,16 @@
-"""The roles that move batches forward, put together for one process.
+"""The roles that move batches forward, put together for one process: all of them, or those it is to have.
 
-    notices ──▶ desk: planner, finalizer
-    work    ──▶ worker: a lane for each route, the recorder
-    leader  ──▶ dispatcher, followers (projector, eraser), sweeper
+    plan ◀── notices ── desk: planner, finalizer
+    run  ◀── work ───── worker: a lane for each route, the recorder; the lookout, where no message comes
+    lead ◀── lease ──── dispatcher, followers (projector, eraser, others' such as the relay), sweeper
 
 A role that ends is the end of the engine: its owner sees the error and starts anew.
 """
 
 import asyncio
+import enum
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -21,6 +22,7 @@ from engine.eraser import Eraser
 from engine.finalizer import Finalizer
 from engine.input_lines import InputLines
 from engine.lane import Lane
+from engine.lookout import Lookout
 from engine.options import EngineOptions
 from engine.planner import Planner
 from engine.projector import Projector
@@ -32,7 +34,7 @@ from engine.worker import Worker
 from events.batch import Batch
 from events.bus import Notice
 from events.errors import BatchmillError
-from events.follower import Follower
+from events.follower import Follower, Handle
 from events.journal import Journal
 from events.leadership import Candidate
 from events.log import Leadership
@@ -42,6 +44,17 @@ from storage.store import StorageError, Store
 from storage.sweep import sweep
 
 _logger = structlog.get_logger()
+
+
+class Role(enum.StrEnum):
+    """What a process may do for the batches. Of those that may lead, one does."""
+
+    LEAD = "lead"
+    PLAN = "plan"
+    RUN = "run"
+
+
+EVERY_ROLE: Final = frozenset(Role)
 LEADERSHIP: Final = "lead"
 SWEEP_EVERY: Final = 3600.0
 ORPHAN_AGE: Final = timedelta(days=1)
@@ -58,48 +71,79 @@ class Engine:
         store: Store,
         routes: Sequence[tuple[Route, Upstream]],
         options: EngineOptions,
+        roles: frozenset[Role] = EVERY_ROLE,
+        followers: Mapping[str, Handle] | None = None,
     ) -> None:
+        """`followers`: what the leader runs besides its own, by the names of their checkpoints."""
         self._journal = journal
         self._store = store
         self._options = options
         pauses = PausePolicy(first_wait=options.probe_interval, longest_wait=options.probe_interval_max)
         self.watches = {route.name: RouteWatch(route.name, upstream, pauses) for route, upstream in routes}
-        self._recorder = Recorder(journal, options)
-        self._worker = Worker(board, journal.models, journal.bus, self._inputs, self._recorder, options)
-        for route, upstream in routes:
-            watch = self.watches[route.name]
-            lane = Lane(upstream, watch, self._recorder, options, alive=self._worker.alive)
-            self._worker.serve(route.name, lane)
+        self._worker = self._make_worker(board, routes) if Role.RUN in roles else None
+        self._lookout = (
+            None
+            if self._worker is None
+            else Lookout(board, self._worker, [route for route, _ in routes], options.poll)
+        )
+        self._desk = self._make_desk(board) if Role.PLAN in roles else None
         self._dispatcher = Dispatcher(
-            journal, board, store, [(route, self.watches[route.name]) for route, _ in routes], options
-        )
-        self._desk = Desk(
+            journal,
             board,
-            journal.bus,
-            Planner(journal, store, self._known_models, options),
-            Finalizer(journal, store, options),
+            store,
+            [(route, self.watches[route.name]) for route, _ in routes],
+            options,
+            own=self._worker,
         )
-        eraser = Eraser(journal.log, journal.models, board, store)
+        handlers: dict[str, Handle] = {
+            "projector": Projector(journal.models),
+            "eraser": Eraser(journal.log, journal.models, board, store).handle,
+            **(followers or {}),
+        }
         self._followers = [
-            Follower("projector", journal.log, journal.models, Projector(journal.models)),
-            Follower("eraser", journal.log, journal.models, eraser.handle),
+            Follower(name, journal.log, journal.models, handle) for name, handle in handlers.items()
         ]
-        self._candidate = Candidate(
-            LEADERSHIP, board, self._lead, lease=options.lease, beat=options.beat, clock=time.monotonic
+        self._candidate = (
+            Candidate(
+                LEADERSHIP, board, self._lead, lease=options.lease, beat=options.beat, clock=time.monotonic
+            )
+            if Role.LEAD in roles
+            else None
         )
 
     async def run(self) -> None:
         """Works until cancelled."""
+        parts = [self._worker, self._lookout, self._desk, self._candidate]
         async with asyncio.TaskGroup() as group:
             for watch in self.watches.values():
                 group.create_task(watch.run())
-            group.create_task(self._worker.run())
-            group.create_task(self._desk.run())
-            group.create_task(self._candidate.run())
+            for part in parts:
+                if part is not None:
+                    group.create_task(part.run())
 
     async def stop(self) -> None:
         """Takes no more work, records what ends within the drain time and gives the rest back."""
-        await self._worker.stop()
+        if self._worker is not None:
+            await self._worker.stop()
+
+    def _make_worker(self, board: WorkBoard, routes: Sequence[tuple[Route, Upstream]]) -> Worker:
+        journal, options = self._journal, self._options
+        recorder = Recorder(journal, options)
+        worker = Worker(board, journal.models, journal.bus, self._inputs, recorder, options)
+        for route, upstream in routes:
+            watch = self.watches[route.name]
+            worker.serve(route.name, Lane(upstream, watch, recorder, options, alive=worker.alive))
+        return worker
+
+    def _make_desk(self, board: WorkBoard) -> Desk:
+        journal, options = self._journal, self._options
+        return Desk(
+            board,
+            journal.bus,
+            Planner(journal, self._store, self._known_models, options),
+            Finalizer(journal, self._store, options),
+            options,
+        )
 
     async def _lead(self, leadership: Leadership) -> None:
         undo = self._journal.bus.on_wake(self._wake)

@@ -23,6 +23,7 @@ class EngineOptions(msgspec.Struct, frozen=True):
     drain: float = 30.0
     lease: float = 5.0
     beat: float = 1.0
+    yield_after: float = 900.0
     cancel_grace: float = 30.0
     free_space_floor: int = 1 << 30
     max_batch_lines: int = 50_000

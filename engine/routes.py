@@ -67,6 +67,11 @@ def route_of(routes: Sequence[Route], model: str) -> Route | None:
     return next(named, next((route for route in routes if route.models is None), None))
 
 
+def paused_everywhere(reasons: Sequence[str | None]) -> str | None:
+    """Why a route is paused in every worker, if it is: one that is open can run its lines."""
+    return reasons[0] if reasons and all(reason is not None for reason in reasons) else None
+
+
 class ModelList:
     """The models an upstream listed, believed for a minute."""
 

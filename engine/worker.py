@@ -12,8 +12,9 @@ import asyncio
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import structlog
@@ -43,6 +44,9 @@ LAST_FLUSH: Final = 2.0
 CHUNKS: Final = 64
 """Chunks in hand at once, or one for each line under way where these are more: a line that waits for another
 try keeps its chunk, and must keep no other from running."""
+TURN: Final = 120.0
+"""Seconds that a message waits for room. With `yield_after` and a line's time-out this stays below the half
+hour after which a broker takes whoever answers nothing about a message for dead."""
 LONE_DEATHS: Final = 2
 """Deaths of a suspect while it ran alone after which it is not run again."""
 
@@ -94,6 +98,16 @@ class Worker:
         """Runs the chunks of a route in a lane."""
         self._lanes[route] = lane
 
+    @property
+    def id(self) -> str:
+        """What the work board calls it; empty while it is not registered."""
+        return self._id
+
+    def has_room(self, route: str) -> bool:
+        """Whether it would begin a chunk of the route at once."""
+        lane = self._lanes[route]
+        return not (self._stopping or self._intake.locked() or lane.crowded or lane.paused)
+
     async def run(self) -> None:
         """Works until cancelled; `stop` first, where there is time for it."""
         await self._register()
@@ -103,10 +117,10 @@ class Worker:
             for lane in self._lanes.values():
                 group.create_task(lane.run())
             self._bus.on_wake(self._noticed)
-            for route, lane in self._lanes.items():
+            for route in self._lanes:
                 self._subscriptions.append(
                     await self._bus.take_work(
-                        route, max(CHUNKS, self._options.concurrency), self._taker(lane)
+                        route, max(CHUNKS, self._options.concurrency), partial(self._take, route)
                     )
                 )
 
@@ -139,34 +153,55 @@ class Worker:
             async with asyncio.timeout(LAST_FLUSH):
                 await self._recorder.emptied()
 
-    def _taker(self, lane: Lane) -> Callable[[Work], Coroutine[None, None, None]]:
-        async def take(work: Work) -> None:
-            await self._take(lane, work)
+    async def _take(self, route: str, work: Work) -> None:
+        """Runs one chunk from claim to hand-back."""
+        chunk = await self.begin(route, work)
+        if chunk is not None:
+            await self.see_through(chunk)
 
-        return take
+    async def begin(self, route: str, work: Work) -> Chunk | None:
+        """Claims a chunk and reads its lines into the route's lane; None where there is nothing to run.
 
-    async def _take(self, lane: Lane, work: Work) -> None:
-        """Runs one chunk from claim to hand-back. Claims are taken one after the other, each only when the
-        lane has room, so that a death is blamed on what was really running. A suspect holds the intake for
-        as long as it runs, and begins when nothing else is in hand."""
-        async with self._intake:
-            if work.suspect:
-                await self._idle.wait()
-            await lane.room()
-            if self._stopping:
-                return
-            chunk = await self._claim(lane, work)
+        Claims are taken one after the other, each only when the lane has room, so that a death is blamed on
+        what was really running. A suspect holds the intake for as long as it runs, and begins when nothing
+        else is in hand.
+        """
+        lane = self._lanes[route]
+        if not await self._turn(lane, work):
+            return None
+        try:
+            chunk = None if self._stopping else await self._claim(lane, work)
             if chunk is None:
-                return
+                return None
             try:
                 await self._feed(chunk, lane)
             except BaseException:
                 self._forget(chunk)
                 raise
             if work.suspect:
-                await self._see_through(chunk)
-                return
-        await self._see_through(chunk)
+                await self.see_through(chunk)
+                return None
+            return chunk
+        finally:
+            self._intake.release()
+
+    async def _turn(self, lane: Lane, work: Work) -> bool:
+        """Takes the intake when it is this chunk's turn. False where that has not come in time: the chunk
+        lies free, and is offered again."""
+        try:
+            async with asyncio.timeout(TURN):
+                await lane.opened()
+                await self._intake.acquire()
+                try:
+                    if work.suspect:
+                        await self._idle.wait()
+                    await lane.room()
+                except BaseException:
+                    self._intake.release()
+                    raise
+        except TimeoutError:
+            return False
+        return True
 
     async def _claim(self, lane: Lane, work: Work) -> Chunk | None:
         """Takes a chunk in hand; one that was called off while it was being claimed is stopped at once."""
@@ -224,7 +259,8 @@ class Worker:
             self._held_inputs.popitem(last=False)
         return inputs
 
-    async def _see_through(self, chunk: Chunk) -> None:
+    async def see_through(self, chunk: Chunk) -> None:
+        """Returns when nothing of a chunk is under way any more; what is open of it is handed back."""
         try:
             await chunk.settled()
         finally:
@@ -278,6 +314,7 @@ class Worker:
                 await self._prove_life()
                 await self._give_up_unknown_claims()
                 await self._look_at_held_batches()
+                self._yield_old_chunks()
                 await self._watch_others()
             except BatchmillError as error:
                 self._watches.clear()
@@ -286,7 +323,7 @@ class Worker:
 
     async def _prove_life(self) -> None:
         before = self._clock()
-        if await self._board.beat(self._id):
+        if await self._board.beat(self._id, self._pauses()):
             self._confirmed = before
         elif self._id:
             _logger.warning("declared dead", worker=self._id, chunks=len(self._chunks))
@@ -319,6 +356,18 @@ class Worker:
                     self._stop_chunks(batch_id)
                 case _:
                     self._abort_chunks(batch_id)
+
+    def _pauses(self) -> dict[str, str]:
+        """Which routes are paused here, and why."""
+        return {route: lane.paused for route, lane in self._lanes.items() if lane.paused is not None}
+
+    def _yield_old_chunks(self) -> None:
+        """Hands back what has not begun of chunks that are in hand for long; see `TURN`."""
+        now = time.monotonic()
+        for chunk, lane in list(self._chunks.items()):
+            if not chunk.stopping and now - chunk.began > self._options.yield_after:
+                _logger.info("chunk yielded", batch=chunk.batch_id, lines=chunk.unsettled)
+                lane.stop(chunk)
 
     async def _watch_others(self) -> None:
         beats: Mapping[str, int] = await self._board.workers()

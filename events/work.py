@@ -138,6 +138,17 @@ class WorkBoard:
         made = {row["cut"]: row["claim_id"] for row in rows}
         return [made[cut] for cut in range(1, len(cuts) + 1)]
 
+    async def lend_hand(self, batch_id: str, helper: str, lease: float) -> bool:
+        """Takes a batch in hand, or shows again that it is. False: another has it, and has said so within
+        `lease` seconds. This spares work and guards nothing: the log decides whose work counts."""
+        async with self._database.writing() as connection:
+            return await connection.fetchval(_SQL["lend_hand"], batch_id, helper, lease) is not None
+
+    async def withdraw_hand(self, batch_id: str, helper: str) -> None:
+        """Lets go of a batch; harmless where another has it."""
+        async with self._database.writing() as connection:
+            await connection.execute(_SQL["withdraw_hand"], batch_id, helper)
+
     async def explain(self, reasons: Mapping[str, str | None]) -> None:
         """Says of batches why they wait; None: they do not."""
         async with self._database.writing() as connection:
@@ -174,10 +185,18 @@ class WorkBoard:
         async with self._database.writing() as connection:
             await connection.execute(_SQL["register"], worker_id)
 
-    async def beat(self, worker_id: str) -> bool:
-        """False: the worker was declared dead and holds nothing any more."""
+    async def beat(self, worker_id: str, pauses: Mapping[str, str] | None = None) -> bool:
+        """A worker lives, and has paused these routes for these reasons. False: it was declared dead and
+        holds nothing any more."""
+        told = msgspec.json.encode(pauses or {}).decode()
         async with self._database.writing() as connection:
-            return await connection.fetchval(_SQL["beat"], worker_id) is not None
+            return await connection.fetchval(_SQL["beat"], worker_id, told) is not None
+
+    async def pauses(self) -> dict[str, dict[str, str]]:
+        """Every worker, and why it has paused which routes, as of its last beat."""
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(_SQL["pauses"])
+        return {row["id"]: msgspec.json.decode(row["pauses"], type=dict[str, str]) for row in rows}
 
     async def workers(self) -> dict[str, int]:
         """Every worker and its beat."""

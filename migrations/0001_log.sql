@@ -67,6 +67,8 @@ CREATE TABLE batch_work (
     expires_at    timestamptz NOT NULL,
     stop_at       timestamptz,
     waiting       text,
+    helper        text,
+    helped_at     timestamptz,
     changed_at    timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX batch_work_input ON batch_work (input_file_id);
@@ -87,6 +89,7 @@ CREATE INDEX claims_batch ON claims (batch_id);
 CREATE TABLE workers (
     id         text        PRIMARY KEY,
     beat       bigint      NOT NULL DEFAULT 0,
+    pauses     text        NOT NULL DEFAULT '{}',
     started_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
 

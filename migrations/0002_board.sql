@@ -24,12 +24,13 @@ END
 $$;
 
 -- Frees the claims of workers that died (NULL: of every worker), counts the death against each, and forgets
--- the workers. A claim that died three times without progress is cut into suspects of one line.
+-- the workers; where everybody is dead, nobody lends a batch a hand either. A claim that died three times without progress is cut into suspects of one line.
 CREATE FUNCTION void_claims(dead text[]) RETURNS bigint
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     voided bigint;
 BEGIN
+    UPDATE batch_work b SET helper = NULL WHERE dead IS NULL AND b.helper IS NOT NULL;
     PERFORM 1 FROM workers w WHERE dead IS NULL OR w.id = ANY (dead) ORDER BY w.id FOR UPDATE;
     DELETE FROM workers w WHERE dead IS NULL OR w.id = ANY (dead);
     PERFORM 1 FROM claims c WHERE c.worker IS NOT NULL AND (dead IS NULL OR c.worker = ANY (dead))

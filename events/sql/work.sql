@@ -13,6 +13,17 @@ LEFT JOIN (SELECT batch_id, count(*) FILTER (WHERE worker IS NOT NULL) AS held,
 WHERE $1::text[] IS NULL OR b.batch_id = ANY ($1)
 ORDER BY b.expires_at, b.batch_id
 
+-- name: lend_hand
+-- Takes a batch in hand, unless another has shown within a lease that it has; no row: another has.
+UPDATE batch_work SET helper = $2, helped_at = clock_timestamp()
+WHERE batch_id = $1
+  AND (helper IS NULL OR helper = $2 OR helped_at < clock_timestamp() - make_interval(secs => $3))
+RETURNING batch_id
+
+-- name: withdraw_hand
+-- Lets go of a batch.
+UPDATE batch_work SET helper = NULL WHERE batch_id = $1 AND helper = $2
+
 -- name: holds_input
 -- Whether a batch that has not ended reads this file.
 SELECT EXISTS (SELECT 1 FROM batch_work WHERE input_file_id = $1)
@@ -67,7 +78,11 @@ INSERT INTO workers (id) VALUES ($1)
 
 -- name: beat
 -- A worker lives; no row: it was declared dead and holds nothing any more.
-UPDATE workers SET beat = beat + 1 WHERE id = $1 RETURNING beat
+UPDATE workers SET beat = beat + 1, pauses = $2 WHERE id = $1 RETURNING beat
+
+-- name: pauses
+-- Which routes each worker has paused, as JSON.
+SELECT id, pauses FROM workers
 
 -- name: workers
 -- Every worker and its beat.

@@ -149,7 +149,13 @@ async def test_an_input_that_storage_has_lost_leaves_the_batch_validating_with_t
     planner = planner_of(world)
     with pytest.raises(ObjectMissing):
         await planner.plan(batch.id)
-    desk = Desk(world.board, world.journal.bus, planner, Finalizer(world.journal, world.store, world.options))
+    desk = Desk(
+        world.board,
+        world.journal.bus,
+        planner,
+        Finalizer(world.journal, world.store, world.options),
+        world.options,
+    )
     await desk.look(batch.id)
     (on_board,) = await world.board.open_batches([batch.id])
     assert on_board.phase == "planning"

@@ -1,0 +1,71 @@
+"""Finds work where no message brings any: free chunks on the work board, while a worker has room for them.
+
+With a bus that works there is next to nothing to find. Without one this is how lines go on running.
+"""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from engine.chunk import Chunk
+from engine.routes import Route, route_of
+from engine.worker import Worker
+from events.bus import Work
+from events.errors import BatchmillError
+from events.work import WorkBoard
+from storage.store import StorageError
+
+_logger = structlog.get_logger()
+SEEN: Final = 200
+"""Free chunks of which a look draws: of the same few, every worker would want the same."""
+SOON: Final = 0.1
+"""Seconds until the next look where the last one found something."""
+
+
+class Lookout:
+    """Looks for one worker, every `poll` seconds."""
+
+    def __init__(self, board: WorkBoard, worker: Worker, routes: Sequence[Route], poll: float) -> None:
+        self._board = board
+        self._worker = worker
+        self._routes = routes
+        self._poll = poll
+
+    async def run(self) -> None:
+        """Looks until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                found = False
+                try:
+                    found = await self._look(group)
+                except (BatchmillError, StorageError) as error:
+                    _logger.warning("no work looked for", reason=str(error))
+                await asyncio.sleep(SOON if found else self._poll)
+
+    async def _look(self, group: asyncio.TaskGroup) -> bool:
+        """Takes what there is room for; whether that was anything."""
+        hungry = [route.name for route in self._routes if self._worker.has_room(route.name)]
+        if not hungry:
+            return False
+        free = await self._board.free_claims(SEEN)
+        batches = await self._board.open_batches(sorted({work.batch_id for work in free})) if free else []
+        routes = {batch.batch_id: route_of(self._routes, batch.model or "") for batch in batches}
+        found = False
+        for work in random.sample(free, len(free)):
+            route = routes.get(work.batch_id)
+            if route is not None and self._worker.has_room(route.name):
+                chunk = await self._worker.begin(route.name, work)
+                if chunk is not None:
+                    found = True
+                    group.create_task(self._see_through(chunk, work))
+        return found
+
+    async def _see_through(self, chunk: Chunk, work: Work) -> None:
+        try:
+            await self._worker.see_through(chunk)
+        except BatchmillError as error:
+            # Held on the board and not here: the worker's next beat gives it up.
+            _logger.warning("chunk not handed back", work=repr(work), reason=str(error))
