@@ -2,11 +2,19 @@
 
 from typing import cast
 
-from litestar import Request, route
+import msgspec
+from litestar import Litestar, Request, route
 from litestar.datastructures import State
 
+from api.errors import answer_error
 from api.request import READ
-from api.services import ApiServices
+from events.journal import Journal
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """What is looked at; the services of the whole API have it as well."""
+
+    journal: Journal
 
 
 @route("/livez", http_method=READ, status_code=200)
@@ -21,6 +29,17 @@ async def ready(request: Request[None, None, State]) -> dict[str, str]:
 
     A write of nothing: a database that turned read-only (a demoted primary) goes on answering reads.
     """
-    services = cast(ApiServices, request.app.state.services)
-    await services.journal.models.advance([])
+    checked = cast(Checked, request.app.state.services)
+    await checked.journal.models.advance([])
     return {"status": "ok"}
+
+
+def create_health_app(journal: Journal) -> Litestar:
+    """The health checks alone, for a process that has no API."""
+    return Litestar(
+        [live, ready],
+        exception_handlers={Exception: answer_error},
+        logging_config=None,
+        openapi_config=None,
+        state=State({"services": Checked(journal)}),
+    )

@@ -1,23 +1,23 @@
-"""What the API is given by the program around it: its options, and the models of the engine's upstreams."""
+"""What the API is given by the program around it: its options, and the models of its upstreams."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from api.model_list import ModelObject, ModelsUnavailable
 from api.services import ApiOptions
 from cli.settings import Settings
-from engine.engine import Engine
+from engine.route_watch import RouteWatch
 
 
 class UpstreamModels:
-    """The models that the engine's routes serve."""
+    """The models that routes serve, watched by their names."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, watches: Mapping[str, RouteWatch]) -> None:
+        self._watches = watches
 
     async def list(self) -> Sequence[ModelObject]:
         """See `api.model_list.ModelList.list`."""
         known: set[str] = set()
-        for name, watch in self._engine.watches.items():
+        for name, watch in self._watches.items():
             models = await watch.known_models()
             if models is None:
                 why = watch.reason or "it gives no list of them now"

@@ -53,5 +53,8 @@ def _set_up_libraries(level: int, stamps: list[Processor], renders: list[Process
         )
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    # Of a broker that is away its client tells with a traceback what the bus tells in a line.
+    for name in ("aiormq", "aio_pika"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     # Of a database that is away its pool tells again and again what every caller of it tells as well.
     logging.getLogger("asyncpg").setLevel(logging.ERROR)

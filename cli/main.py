@@ -37,6 +37,8 @@ class Command(NamedTuple):
 
 COMMANDS = (
     Command("serve", "cli.serve:serve", "Serve the API and run batches, all in one."),
+    Command("api", "cli.api:api", "Serve the API alone, as one of many processes."),
+    Command("worker", "cli.worker:worker", "Run batches without the API, as one of many processes."),
     Command("run", "cli.one_shot.run:run", "Run one file of requests to its end, without a server."),
     Command("demo", "cli.demo.command:demo", "See a batch run, from upload to results."),
     Command("batches", "cli.remote.batches:app", "See and steer the batches of a running server."),

@@ -2,22 +2,21 @@
 
 import asyncio
 import os
-import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import structlog
 from cyclopts import Parameter
 
 from cli.parameters import Config
+from cli.process import run_loop, stop_by_signals
 from cli.settings import Settings
 from cli.settings_sources import load
 
 _logger = structlog.get_logger()
-T = TypeVar("T")
 Told = Callable[[str, str | None], Awaitable[None]]
 
 
@@ -50,18 +49,7 @@ def serve(
         "concurrency": concurrency,
     }
     settings = load(flags=flags, environ=os.environ, config=config).settings
-    run_loop(serve_until_stopped(settings, _announce))
-
-
-def run_loop(main: Coroutine[None, None, T]) -> T:
-    """Runs a coroutine on the fast event loop; the failures of its tasks come out as single errors."""
-    import uvloop
-
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(main)
-    except BaseExceptionGroup as group:
-        raise _first(group) from group
+    run_loop(serve_until_stopped(settings, announce))
 
 
 async def serve_until_stopped(settings: Settings, told: Told, stopping: asyncio.Event | None = None) -> None:
@@ -78,9 +66,7 @@ async def serve_until_stopped(settings: Settings, told: Told, stopping: asyncio.
     from events.migrate import program_version
 
     set_up_logs(settings.log_level, settings.log_format)
-    stopping = stopping or asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    stopping = stop_by_signals(stopping or asyncio.Event())
     async with AsyncExitStack() as closing:
         listener = listen(settings.host, settings.port)
         closing.callback(listener.close)
@@ -91,7 +77,7 @@ async def serve_until_stopped(settings: Settings, told: Told, stopping: asyncio.
             journal=stack.journal,
             board=stack.board,
             store=stack.store,
-            models=UpstreamModels(engine),
+            models=UpstreamModels(engine.watches),
             options=api_options(settings),
         )
         server = HttpServer(create_app(services), listener, settings.drain)
@@ -117,15 +103,8 @@ async def serve_until_stopped(settings: Settings, told: Told, stopping: asyncio.
     _logger.info("stopped")
 
 
-async def _announce(url: str, secret: str | None) -> None:
+async def announce(url: str, secret: str | None) -> None:
     print(f"Batchmill is ready at {url}", file=sys.stderr)
     if secret is not None:
         print(f"Your first API key, shown this once: {secret}", file=sys.stderr)
     sys.stderr.flush()
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

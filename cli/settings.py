@@ -16,6 +16,8 @@ from typing import Annotated, Any, get_args, get_type_hints
 import msgspec
 
 from cli.settings_values import (
+    ROLES,
+    BrokerUrl,
     Count,
     DatabaseUrl,
     Duration,
@@ -24,7 +26,10 @@ from cli.settings_values import (
     Kind,
     LogFormat,
     LogLevel,
+    MaybePort,
+    Number,
     Port,
+    Roles,
     Secret,
     Share,
     Size,
@@ -112,6 +117,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         DatabaseUrl, Otherwise("`database_url`"), "PostgreSQL, with the login that runs the migrations."
     ] = None
     database_connections: Annotated[Count, "Database connections of one process, at most."] = 8
+    database_statement_cache: Annotated[
+        Number, "Prepared statements kept for each connection; 0 for PgBouncer in transaction mode."
+    ] = 100
     append_timeout: Annotated[Duration, "An append that waits longer answers 503 with Retry-After."] = 5.0
     storage_url: Annotated[
         StorageUrl, Otherwise("a folder in `data_dir`"), "Where the contents of files are kept."
@@ -120,6 +128,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Space, "Below this much free disk no line is handed out and no upload is taken."
     ] = 1 * GIB
 
+    # More than one process
+    amqp_url: Annotated[
+        BrokerUrl,
+        Otherwise("none: what other processes do is found by polling"),
+        "RabbitMQ, by which the processes of one installation tell each other what is to do.",
+    ] = None
+    amqp_prefix: Annotated[
+        Text, "What the names of exchanges and queues begin with; another for each installation."
+    ] = "batchmill"
+    roles: Annotated[
+        Roles,
+        Flag("--roles"),
+        "What a `worker` does: lead (one of them hands out), plan (and finalize), run lines.",
+    ] = ROLES
+    health_port: Annotated[
+        MaybePort,
+        Otherwise("none"),
+        "Port at which a `worker` answers /livez and /readyz, at the address of `host`.",
+    ] = None
+
     # Running lines
     chunk_lines: Annotated[Count, "Lines handed to a worker together, at most."] = 256
     flush_lines: Annotated[Count, "Outcomes recorded together, at most."] = 256
@@ -127,6 +155,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     flush_interval: Annotated[Duration, "Longest wait of an outcome before it is recorded."] = 0.25
     lease: Annotated[Duration, "Time after which a silent worker or leader is replaced."] = 5.0
     beat: Annotated[Duration, "Time between two signs of life of a worker or leader."] = 1.0
+    yield_after: Annotated[
+        Duration, "A chunk in hand for longer is given back but for the lines under way."
+    ] = 900.0
     cancel_grace: Annotated[Duration, "Time for lines in flight when their batch is cancelled."] = 30.0
     drain: Annotated[Duration, "Time for lines in flight when the process is stopped."] = 30.0
 

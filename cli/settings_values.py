@@ -37,7 +37,8 @@ _BYTES = {
 }
 _NUMBER_AND_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 _WINDOW = re.compile(r"[1-9]\d*[smhd]")
-_HAVE_A_HOST = ("http", "https", "s3", "gs", "az")
+ROLES = ("lead", "plan", "run")
+_HAVE_A_HOST = ("http", "https", "s3", "gs", "az", "amqp", "amqps")
 _SECRET_PARAMETERS = re.compile(r"pass|key|secret|token|signature|credential", re.IGNORECASE)
 
 
@@ -93,6 +94,14 @@ def parse_windows(text: str) -> tuple[str, ...]:
     if not all(_WINDOW.fullmatch(window) for window in windows) or len(set(windows)) < len(windows):
         raise ValueError("not completion windows")
     return windows
+
+
+def parse_roles(text: str) -> tuple[str, ...]:
+    """Roles in the order given: `run` or `lead,plan`."""
+    roles = tuple(part.strip() for part in text.split(","))
+    if not set(roles) <= set(ROLES) or len(set(roles)) < len(roles):
+        raise ValueError("not roles")
+    return roles
 
 
 def mask_url(url: str) -> str:
@@ -199,6 +208,9 @@ _WINDOWS = Kind(
     parse=parse_windows,
     show=",".join,
 )
+_ROLES = Kind(
+    name="roles", expects="some of lead, plan, run, with commas between", parse=parse_roles, show=",".join
+)
 _FOLDER = Kind(
     name="folder", expects="the path of a folder", parse=lambda text: Path(_non_empty(text)).expanduser()
 )
@@ -211,7 +223,9 @@ Duration = Annotated[float, _DURATION]
 Size = Annotated[int, _SIZE]
 Space = Annotated[int, msgspec.structs.replace(_SIZE, parse=parse_size)]
 Count = Annotated[int, whole_number("count", 1)]
+Number = Annotated[int, whole_number("count", 0)]
 Port = Annotated[int, whole_number("port", 0, 65535)]
+MaybePort = Annotated[int | None, whole_number("port", 0, 65535)]
 Share = Annotated[float, Kind(name="share", expects="a number from 0 to 1", parse=_share)]
 Windows = Annotated[tuple[str, ...], _WINDOWS]
 Folder = Annotated[Path, _FOLDER]
@@ -223,5 +237,9 @@ DatabaseUrl = Annotated[
 StorageUrl = Annotated[
     str | None, url("file", "s3", "gs", "az", example="s3://bucket/prefix or file:///folder", secret=True)
 ]
+BrokerUrl = Annotated[
+    str | None, url("amqp", "amqps", example="amqps://user:password@host/vhost", secret=True)
+]
+Roles = Annotated[tuple[str, ...], _ROLES]
 LogLevel = Annotated[str, choice("debug", "info", "warning", "error")]
 LogFormat = Annotated[str, choice("auto", "console", "json")]

@@ -1,11 +1,16 @@
 """The composition root: opens what a command needs, embedded or named by a URL, and closes it in reverse.
 
-settings ──▶ data folder ─▶ database ─▶ migrations ─▶ log, read models, board, bus, store ──▶ Stack
+settings ──▶ data folder ─▶ database ─▶ migrations ─▶ log, read models, board, bus, store ──▶ Stack ──▶ Engine
+
+A stack of one's own may have its database and files embedded; a shared one is named by URLs alone, and any
+number of processes stand on it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -16,24 +21,32 @@ from cli.embedded.data_folder import DataFolder, running_database_url
 from cli.embedded.postgres import EmbeddedPostgres
 from cli.logs import set_up_logs
 from cli.settings import Settings
-from engine.engine import LEADERSHIP, Engine
+from engine.engine import EVERY_ROLE, LEADERSHIP, Engine, Role
 from engine.http_upstream import HttpUpstream
 from engine.options import EngineOptions
 from engine.routes import Route
 from engine.upstream import Upstream
+from events.bus import Bus
 from events.database import Database
 from events.errors import SettingsError
+from events.follower import Handle
+from events.incarnation import current_incarnation
 from events.journal import Journal
 from events.local_bus import LocalBus
 from events.migrate import may_migrate, migrate, require_schema
 from events.postgres_log import PostgresLog
+from events.rabbit_bus import RabbitBus
 from events.read_models import ReadModels
+from events.relay import Relay
+from events.topology import Topology
 from events.work import WorkBoard
 from storage.object_store import open_store
 from storage.store import Store
 
 _logger = structlog.get_logger()
 DEFAULT_ROUTE = "default"
+BROKER_PATIENCE = 2.0
+"""Seconds that a start waits for a broker; without one it goes on."""
 Watch = Callable[[], Coroutine[None, None, None]]
 
 
@@ -47,7 +60,8 @@ class DatabaseLogins(msgspec.Struct, frozen=True):
 
 
 class Stack(msgspec.Struct, frozen=True):
-    """What is open. `watch` runs as long as all is well, and raises when an embedded part dies."""
+    """What is open. `watch` runs as long as all is well, and raises when an embedded part or the bus dies.
+    `followers` are what a leader runs for others, by the names of their checkpoints."""
 
     database: Database
     journal: Journal
@@ -55,6 +69,7 @@ class Stack(msgspec.Struct, frozen=True):
     store: Store
     spill: Path
     watch: Watch
+    followers: Mapping[str, Handle]
 
 
 @asynccontextmanager
@@ -65,25 +80,83 @@ async def open_stack(settings: Settings) -> AsyncIterator[Stack]:
         folder = closing.enter_context(DataFolder.open(settings.data_dir))
         logins, watch = await _database(settings, folder, closing)
         await bring_up_to_date(logins)
-        if settings.database_url is not None and await may_migrate(logins.application):
-            _logger.warning(
-                "the application's login may change the schema and so the log: give it one of its own in "
-                "database_url, and the owner's in database_owner_url"
-            )
-        database = await Database.open(
-            logins.application, connections=settings.database_connections, patience=settings.append_timeout
+        storage = settings.storage_url or folder.files.as_uri()
+        stack = await _open(settings, logins.application, storage, folder.spill, watch, closing)
+        if settings.database_url is None:
+            await stack.board.void_claims(None)
+            await stack.board.leave_leadership(LEADERSHIP, None)
+        yield stack
+
+
+@asynccontextmanager
+async def open_shared_stack(settings: Settings) -> AsyncIterator[Stack]:
+    """What one process of many works with: no folder of its own but one that is gone with it. Raises
+    `SettingsError` for what is not shared."""
+    database, storage = settings.database_url, settings.storage_url
+    if database is None or storage is None:
+        missing = [
+            f"BATCHMILL_{name}"
+            for name, url in (("DATABASE_URL", database), ("STORAGE_URL", storage))
+            if not url
+        ]
+        raise SettingsError(
+            f"{' and '.join(missing)} must be set: processes of one installation share a database and the "
+            "storage of files (one process that has its own is `batchmill serve`)"
         )
-        closing.push_async_callback(database.close)
-        store = open_store(settings.storage_url or folder.files.as_uri())
-        closing.push_async_callback(store.close)
+    if settings.amqp_url is None:
+        _logger.warning("no broker is set: work is found by polling; give BATCHMILL_AMQP_URL")
+    async with AsyncExitStack() as closing:
+        spill = closing.enter_context(tempfile.TemporaryDirectory(prefix="batchmill-"))
+        logins = _external(database, settings.database_owner_url)
+        await bring_up_to_date(logins)
+        yield await _open(settings, logins.application, storage, Path(spill), _forever, closing)
+
+
+async def _open(
+    settings: Settings, database_url: str, storage: str, spill: Path, watch: Watch, closing: AsyncExitStack
+) -> Stack:
+    if settings.database_url is not None and await may_migrate(database_url):
+        _logger.warning(
+            "the application's login may change the schema and so the log: give it one of its own in "
+            "database_url, and the owner's in database_owner_url"
+        )
+    database = await Database.open(
+        database_url,
+        connections=settings.database_connections,
+        patience=settings.append_timeout,
+        statement_cache=settings.database_statement_cache,
+    )
+    closing.push_async_callback(database.close)
+    store = open_store(storage)
+    closing.push_async_callback(store.close)
+    bus: Bus
+    watches, followers = [watch], dict[str, Handle]()
+    if settings.amqp_url is None:
         bus = LocalBus()
         closing.push_async_callback(bus.close)
-        board = WorkBoard(database)
-        if settings.database_url is None:
-            await board.void_claims(None)
-            await board.leave_leadership(LEADERSHIP, None)
-        journal = Journal(PostgresLog(database), ReadModels(database), bus)
-        yield Stack(database, journal, board, store, folder.spill, watch)
+    else:
+        rabbit = bus = RabbitBus(settings.amqp_url, Topology(settings.amqp_prefix))
+        closing.push_async_callback(rabbit.close)
+        await rabbit.connect(within=BROKER_PATIENCE)
+        watches.append(rabbit.watch)
+        followers["relay"] = _relay(rabbit, database).handle
+    journal = Journal(PostgresLog(database), ReadModels(database), bus)
+    return Stack(database, journal, WorkBoard(database), store, spill, partial(_all_of, watches), followers)
+
+
+def _relay(bus: RabbitBus, database: Database) -> Relay:
+    topology = bus.topology
+    return Relay(
+        bus.publisher(topology.declare_all_events),
+        topology.all_events,
+        partial(current_incarnation, database),
+    )
+
+
+async def _all_of(watches: Sequence[Watch]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for watch in watches:
+            group.create_task(watch())
 
 
 @asynccontextmanager
@@ -143,8 +216,18 @@ async def _forever() -> None:
 
 
 @asynccontextmanager
-async def open_engine(settings: Settings, stack: Stack) -> AsyncIterator[Engine]:
+async def open_engine(
+    settings: Settings, stack: Stack, roles: frozenset[Role] = EVERY_ROLE
+) -> AsyncIterator[Engine]:
     """The engine over an open stack, with its upstream; not running yet."""
+    async with open_routes(settings) as routes:
+        options = _engine_options(settings, stack)
+        yield Engine(stack.journal, stack.board, stack.store, routes, options, roles, stack.followers)
+
+
+@asynccontextmanager
+async def open_routes(settings: Settings) -> AsyncIterator[Sequence[tuple[Route, Upstream]]]:
+    """The upstreams of the settings, each with its route."""
     routes: list[tuple[Route, Upstream]] = []
     async with AsyncExitStack() as closing:
         if settings.upstream_url is not None:
@@ -157,7 +240,7 @@ async def open_engine(settings: Settings, stack: Stack) -> AsyncIterator[Engine]
             )
             closing.push_async_callback(upstream.close)
             routes.append((Route(DEFAULT_ROUTE, upstream.url), upstream))
-        yield Engine(stack.journal, stack.board, stack.store, routes, _engine_options(settings, stack))
+        yield routes
 
 
 def _engine_options(settings: Settings, stack: Stack) -> EngineOptions:

@@ -16,7 +16,8 @@ from typing import Annotated, Final
 from cyclopts import Parameter
 
 from cli.exit_codes import ExitCode
-from cli.serve import run_loop, serve_until_stopped
+from cli.process import run_loop
+from cli.serve import serve_until_stopped
 from cli.settings import Settings
 from cli.settings_sources import load
 from events.errors import SettingsError

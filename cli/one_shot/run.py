@@ -21,8 +21,8 @@ from cli.exit_codes import ExitCode
 from cli.one_shot.input_file import endpoint_of
 from cli.one_shot.interruption import Interruption
 from cli.parameters import Config
+from cli.process import run_loop
 from cli.progress import Show, duration, progress
-from cli.serve import run_loop
 from cli.settings import Settings
 from cli.settings_sources import DEFAULT, load
 from cli.settings_values import show_size
@@ -115,6 +115,7 @@ def _settings(job: Job, flags: Mapping[str, object], config: Path | None) -> Set
         database_url=None,
         database_owner_url=None,
         storage_url=None,
+        amqp_url=None,
         max_batch_lines=(
             NO_LIMIT if loaded.origins["max_batch_lines"] == DEFAULT else settings.max_batch_lines
         ),

@@ -40,6 +40,8 @@ def test_help_lists_every_command_without_importing_any(capsys: pytest.CaptureFi
         ["files", "download"],
         ["config"],
         ["run"],
+        ["api"],
+        ["worker"],
         ["demo"],
         ["rebuild"],
     ],
@@ -52,8 +54,23 @@ def test_help_of_a_command_has_an_example(command: list[str], capsys: pytest.Cap
 def test_serve_has_the_flag_of_every_setting_that_names_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["serve", "--help"]) == ExitCode.OK
     shown = capsys.readouterr().out
-    flags = {setting.flag for setting in describe() if setting.flag and setting.name != "url"}
+    flags = {setting.flag for setting in describe() if setting.flag and setting.name not in ("url", "roles")}
     assert {flag for flag in flags if f"{flag} " in shown} == flags
+
+
+@pytest.mark.parametrize(("given", "missing"), [("DATABASE", "STORAGE"), ("STORAGE", "DATABASE")])
+@pytest.mark.parametrize("command", ["api", "worker"])
+def test_a_process_of_many_says_what_it_must_share(
+    command: str,
+    given: str,
+    missing: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    urls = {"DATABASE": "postgresql://app@localhost/mill", "STORAGE": "file:///files"}
+    monkeypatch.setenv(f"BATCHMILL_{given}_URL", urls[given])
+    assert run([command]) == ExitCode.USAGE
+    assert f"BATCHMILL_{missing}_URL must be set" in capsys.readouterr().err
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
