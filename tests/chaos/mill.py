@@ -11,7 +11,7 @@ from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import aiohttp
 import msgspec
@@ -39,7 +39,6 @@ QUICK: Final = {
     "log_format": "json",
 }
 """Settings that let minutes happen in seconds."""
-_READY: Final = re.compile(r"ready at (http://\S+)")
 
 Json = dict[str, Any]  # whatever the API answers
 
@@ -55,11 +54,16 @@ class Refused(Exception):
 class Mill:
     """One process group of `batchmill serve`, and a client of it that speaks raw HTTP."""
 
+    COMMAND: ClassVar = "serve"
+    READY: ClassVar = re.compile(r"ready at (?P<url>http://\S+)")
+    """What it says when it has begun."""
+
     def __init__(self, folder: Path, upstream: str, settings: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.url = ""
         self.said: list[str] = []
         self.starts = 0
+        self._begun = False
         self._settings = QUICK | {"upstream_url": upstream} | dict(settings or {})
         self._process: Process | None = None
         self._listener: asyncio.Task[None] | None = None
@@ -71,7 +75,7 @@ class Mill:
 
         A failpoint may end it before that; then this returns as well, and `running` says so.
         """
-        self.url = ""
+        self.url, self._begun = "", False
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("BATCHMILL_")},
             **{f"BATCHMILL_{name.upper()}": value for name, value in self._settings.items()},
@@ -82,7 +86,7 @@ class Mill:
         }
         self._process = await asyncio.create_subprocess_exec(
             PROGRAM,
-            "serve",
+            self.COMMAND,
             env=environment,
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
@@ -92,9 +96,9 @@ class Mill:
         self.starts += 1
         self._listener = asyncio.create_task(self._listen(self._process))
         async with asyncio.timeout(READY_WITHIN):
-            while not self.url and self.running:
+            while not self._begun and self.running:
                 await self._something()
-        if not self.url and not failpoints:
+        if not self._begun and not failpoints:
             raise AssertionError("it did not start:\n" + "\n".join(self.said[-20:]))
 
     @property
@@ -262,8 +266,8 @@ class Mill:
         try:
             while line := (await process.stderr.readline()).decode(errors="replace"):
                 self.said.append(line.rstrip())
-                if found := _READY.search(line):
-                    self.url = found[1]
+                if found := self.READY.search(line):
+                    self.url, self._begun = found.groupdict().get("url", ""), True
                 self._tell()
             await process.wait()
         finally:

@@ -1,0 +1,88 @@
+"""A Batchmill of many processes: one `batchmill api` and any number of `batchmill worker`."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import ClassVar, Final
+
+from tests.chaos.mill import BOUND, PATIENCE, Mill
+from tests.postgres import Database
+
+LEADING: Final = '"event": "leading"'
+
+
+class Api(Mill):
+    """A process that serves the API and nothing else."""
+
+    COMMAND: ClassVar = "api"
+
+
+class Worker(Mill):
+    """A process that runs batches and has no API."""
+
+    COMMAND: ClassVar = "worker"
+    READY: ClassVar = re.compile(r'"event": "working"')
+
+    @property
+    def leads(self) -> bool:
+        """Whether it leads, as far as it has said."""
+        words = [line for line in self.said if LEADING in line or '"event": "leadership ended"' in line]
+        return self.running and bool(words) and LEADING in words[-1]
+
+
+class Fleet:
+    """All processes of one installation."""
+
+    def __init__(self, api: Api, workers: list[Worker]) -> None:
+        self.api = api
+        self.workers = workers
+
+    @property
+    def everybody(self) -> list[Mill]:
+        """The API's process and the workers'."""
+        return [self.api, *self.workers]
+
+    async def leader(self) -> Worker:
+        """The worker that leads, as soon as one does."""
+        async with asyncio.timeout(BOUND):
+            while True:
+                for worker in self.workers:
+                    if worker.leads:
+                        return worker
+                await asyncio.sleep(PATIENCE)
+
+    def restarted(self) -> int:
+        """How often any of them was started again."""
+        return sum(one.starts - 1 for one in self.everybody)
+
+
+@asynccontextmanager
+async def fleet(
+    folder: Path,
+    upstream: str,
+    database: Database,
+    broker: str | None,
+    settings: Mapping[str, str],
+    roles: Sequence[str] = ("lead,plan,run", "lead,plan,run"),
+) -> AsyncIterator[Fleet]:
+    """A running fleet; `roles` are those of each worker."""
+    files = folder / "files"
+    files.mkdir()
+    shared = {
+        "database_url": database.app_url,
+        "database_owner_url": database.owner_url,
+        "storage_url": files.as_uri(),
+        **({} if broker is None else {"amqp_url": broker}),
+        **settings,
+    }
+    async with AsyncExitStack() as closing:
+        api = Api(folder / "api", upstream, shared)
+        crew = [
+            Worker(folder / f"worker-{n}", upstream, shared | {"roles": own}) for n, own in enumerate(roles)
+        ]
+        for one in (api, *crew):
+            closing.push_async_callback(one.close)
+        await asyncio.gather(*(one.start() for one in (api, *crew)))
+        yield Fleet(api, crew)
