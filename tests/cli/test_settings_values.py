@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from cli.settings_values import (
     mask_url,
     parse_duration,
+    parse_roles,
     parse_size,
     parse_windows,
     show_duration,
@@ -65,6 +66,16 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 @given(st.lists(st.from_regex(r"[1-9][0-9]{0,5}[smhd]", fullmatch=True), min_size=1, unique=True))
 def test_completion_windows_keep_their_order(windows: list[str]) -> None:
     assert parse_windows(",".join(windows)) == tuple(windows)
+
+
+@pytest.mark.parametrize("text", ["", "lead,", "lead,lead", "boss", "LEAD"])
+def test_what_is_no_list_of_roles_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_roles(text)
+
+
+def test_roles_keep_their_order() -> None:
+    assert parse_roles("run, lead") == ("run", "lead")
 
 
 @pytest.mark.parametrize("text", ["", "24", "0h", "24h,", "24h,24h", "1w", "24H"])

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from engine.lookout import Lookout
+from engine.routes import Route
 from events.bus import Work
 from events.errors import DatabaseUnavailable
 from events.failpoint import arm
 from tests.chaos.inputs import names
 from tests.engine.recorded import WORKER, World, world_on
-from tests.engine.running import station_on
+from tests.engine.running import ROUTE, station_on
 from tests.postgres import Database
 from tests.upstream import visits
 
@@ -69,6 +71,55 @@ async def test_a_chunk_claimed_while_the_worker_stops_sends_nothing(world: World
         await station.until_free(batch)
 
     assert station.upstream.tries == 0
+
+
+async def test_a_chunk_in_hand_for_long_is_given_back_but_for_what_is_under_way(
+    world: World, ledger: Path
+) -> None:
+    async with station_on(world, ledger, concurrency=1, yield_after=0.1) as station:
+        batch = await station.batch(names(4), {"line-0": "slow 0.5"})
+        await station.hand_out(batch, 4)
+        await station.upstream.until(lambda u: u.under_way == 1)
+        board = await station.until_free(batch)
+
+    assert (board.free, board.open_lines) == (1, 3)
+    assert await station.recorded_lines(batch) == [0]
+
+
+async def test_work_that_no_message_tells_of_is_found(world: World, ledger: Path) -> None:
+    async with station_on(world, ledger, concurrency=2) as station:
+        batch = await station.batch(names(20))
+        for _ in range(4):
+            await world.board.hand_out(world.leadership, await station.on_board(batch), 5)
+        lookout = Lookout(world.board, station.worker, [Route(ROUTE, station.upstream.url)], poll=0.01)
+        looking = asyncio.create_task(lookout.run())
+        await station.until_recorded(batch, 20)
+        await station.until_free(batch)
+        looking.cancel()
+
+    assert sorted(await station.recorded_lines(batch)) == list(range(20))
+    assert station.upstream.tries == 20
+
+
+async def test_a_paused_route_takes_no_chunk_until_it_opens(world: World, ledger: Path) -> None:
+    async with station_on(world, ledger, concurrency=1) as station:
+        station.upstream.models_status = 500
+        doubted = await station.batch(names(1), {"line-0": "503x1"})
+        await station.hand_out(doubted, 1)
+        await until_paused(world)
+        batch = await station.batch(names(3))
+        claim_id = await station.hand_out(batch, 3)
+        assert await world.board.free_claims(10) == [Work(batch.id, claim_id)]
+        station.upstream.models_status = 200
+        await station.until_recorded(batch, 3)
+        await station.until_recorded(doubted, 1)
+
+
+async def until_paused(world: World) -> None:
+    """Returns when a worker has said that it paused the route."""
+    async with asyncio.timeout(20):
+        while not any(ROUTE in pauses for pauses in (await world.board.pauses()).values()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 async def test_what_was_answered_within_the_drain_is_recorded(world: World, ledger: Path) -> None:

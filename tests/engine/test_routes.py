@@ -15,6 +15,7 @@ from engine.routes import (
     RouteHealth,
     Standing,
     Tries,
+    paused_everywhere,
     read_probe,
     route_of,
 )
@@ -278,3 +279,9 @@ def test_a_model_goes_to_the_route_that_names_it_else_to_the_one_that_takes_any(
     assert route_of([default, named], "s") is named
     assert route_of([default, named], "x") is default
     assert route_of([named], "x") is None
+
+
+def test_a_route_is_paused_everywhere_only_when_no_worker_has_it_open() -> None:
+    assert paused_everywhere(["refused", "timed out"]) == "refused"
+    assert paused_everywhere(["refused", None]) is None
+    assert paused_everywhere([]) is None

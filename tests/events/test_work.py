@@ -92,6 +92,39 @@ async def test_a_dead_worker_loses_its_claims_and_its_place(stage: Stage) -> Non
     assert await stage.board.workers() == {}
 
 
+async def test_a_worker_says_with_its_beat_what_it_has_paused(stage: Stage) -> None:
+    paused, open_ = await stage.worker(), await stage.worker()
+    await stage.board.beat(paused, {"default": "route paused: connection refused"})
+    assert await stage.board.pauses() == {paused: {"default": "route paused: connection refused"}, open_: {}}
+    await stage.board.beat(paused)
+    assert await stage.board.pauses() == {paused: {}, open_: {}}
+
+
+async def test_one_helper_at_a_time_has_a_batch_in_hand(stage: Stage) -> None:
+    batch_id = await stage.running_batch(lines=4)
+    assert await stage.board.lend_hand(batch_id, "d-1", lease=60)
+    assert not await stage.board.lend_hand(batch_id, "d-2", lease=60)
+    assert await stage.board.lend_hand(batch_id, "d-1", lease=60)
+    await stage.board.withdraw_hand(batch_id, "d-2")
+    assert not await stage.board.lend_hand(batch_id, "d-2", lease=60)
+    await stage.board.withdraw_hand(batch_id, "d-1")
+    assert await stage.board.lend_hand(batch_id, "d-2", lease=60)
+
+
+async def test_a_helper_that_shows_nothing_for_a_lease_is_replaced(stage: Stage) -> None:
+    batch_id = await stage.running_batch(lines=4)
+    assert await stage.board.lend_hand(batch_id, "d-1", lease=60)
+    assert await stage.board.lend_hand(batch_id, "d-2", lease=0)
+    assert not await stage.board.lend_hand(batch_id, "d-1", lease=60)
+
+
+async def test_where_everybody_is_dead_nobody_has_a_batch_in_hand(stage: Stage) -> None:
+    batch_id = await stage.running_batch(lines=4)
+    assert await stage.board.lend_hand(batch_id, "d-1", lease=60)
+    await stage.board.void_claims(None)
+    assert await stage.board.lend_hand(batch_id, "d-2", lease=60)
+
+
 async def test_a_worker_that_leaves_frees_its_claims_without_a_death(stage: Stage) -> None:
     batch_id = await stage.running_batch(lines=4)
     worker, heir = await stage.worker(), await stage.worker()
