@@ -14,13 +14,12 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from storage.handover import Handover
 from storage.key import checked, fresh_key, is_made_here
-from storage.pieces import pieces
+from storage.pieces import PIECE_BYTES, pieces
 from storage.store import ObjectInfo, ObjectMissing, StorageError, StorageFull, StorageUnavailable, Stored
 
 if TYPE_CHECKING:  # obstore has it for type checkers only
     from obstore import ObjectMeta
 
-PIECE_BYTES = 1 << 20
 # S3 takes 10,000 parts of at least 5 MiB: objects up to 50 GB, with at most four parts of a put in memory.
 PART_BYTES = 5 << 20
 PARTS_AT_ONCE = 3

@@ -22,10 +22,9 @@ from typing import TypeVar
 
 from storage.draft import Draft, sync_folder
 from storage.key import checked, fresh_key, is_made_here
-from storage.pieces import pieces
+from storage.pieces import PIECE_BYTES, pieces
 from storage.store import ObjectInfo, ObjectMissing, StorageError, StorageFull, StorageUnavailable, Stored
 
-PIECE_BYTES = 1 << 20
 LIST_PAGE = 1000
 # Of its own, so that a disk that hangs does not also hold up what else the process does in threads.
 THREADS = 8

@@ -1,6 +1,11 @@
 """Regroups a body into pieces that are worth a step of their own."""
 
 from collections.abc import AsyncGenerator, AsyncIterable
+from typing import Final
+
+PIECE_BYTES: Final = 256 << 10
+"""What a store takes at a time: enough that the step to a thread does not count, and little enough for
+hundreds of bodies under way, each of which holds one piece and the making of another."""
 
 
 async def pieces(body: AsyncIterable[bytes], size: int) -> AsyncGenerator[bytes, None]:
