@@ -5,6 +5,7 @@ dropped and folded again from the log. No answer is ever stale, with the project
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Final, Generic, TypeVar, cast
 
@@ -70,7 +71,7 @@ class ReadModels:
     async def find(self, kind: type[S], id: str, project_id: str | None = None) -> Seen[S] | None:
         """The object, hidden ones too; None where there is none, or none of that project (None: any).
 
-        Raises `UnknownEvent`, as all that read rows, for one that another program wrote in another shape.
+        Raises `UnknownEvent`, as `get` and `key_of`, for a row that another program wrote in another shape.
         """
         while True:
             async with self._database.reading() as connection:
@@ -97,8 +98,8 @@ class ReadModels:
         newest_first: bool = True,
         label: str | None = None,
     ) -> Page[S]:
-        """At most `limit` objects after the object `after`, which may be gone. Raises `NotFound` for a
-        cursor that the project never had."""
+        """At most `limit` objects after the object `after`, which may be gone; what this program cannot read
+        is left out. Raises `NotFound` for a cursor that the project never had."""
         async with self._database.reading() as connection:
             moment: datetime | None = None
             if after is not None:
@@ -120,9 +121,11 @@ class ReadModels:
             groups.setdefault(row["id"], []).append(row)
         objects = []
         for id, group in list(groups.items())[:limit]:
-            seen = _folded(kind, group) if len(group) < TAIL else await self.find(kind, id, project_id)
-            if seen is not None:
-                objects.append(seen)
+            # One row of another program must not take the others with it; whoever asks for it is told.
+            with suppress(UnknownEvent):
+                seen = _folded(kind, group) if len(group) < TAIL else await self.find(kind, id, project_id)
+                if seen is not None:
+                    objects.append(seen)
         return Page(objects, has_more=len(groups) > limit)
 
     async def key_of(self, secret_sha256: str) -> Seen[Key] | None:
@@ -132,10 +135,13 @@ class ReadModels:
         return seen if seen is not None and seen.state.revoked_at is None else None
 
     async def keys(self, limit: int = 10_000) -> list[Seen[Key]]:
-        """Every project's keys, revoked ones too, the oldest first."""
+        """Every project's keys, revoked ones too, the oldest first; not those this program cannot read."""
         async with self._database.reading() as connection:
             ids = [row["id"] for row in await connection.fetch(_SQL["keys"], limit)]
-        found = [await self.find(Key, id) for id in ids]
+        found = []
+        for id in ids:
+            with suppress(UnknownEvent):
+                found.append(await self.find(Key, id))
         return [key for key in found if key is not None]
 
     async def named(self, storage_keys: Sequence[str]) -> set[str]:

@@ -8,7 +8,7 @@ import pytest
 from events import read_models
 from events.batch import Batch, BatchExpiryReached
 from events.catalog import new_event
-from events.errors import NotFound
+from events.errors import NotFound, UnknownEvent
 from events.event import NewEvent
 from events.file import File
 from events.key import Key, KeyRevoked, describe_secret
@@ -168,6 +168,22 @@ async def test_an_object_that_nobody_here_can_read_is_not_found_and_spoils_no_li
     batch_id = await stage.new_batch()
     assert await stage.models.find(Batch, "batch_1") is None
     assert [seen.id for seen in (await stage.models.page(Batch, PROJECT)).objects] == [batch_id]
+
+
+async def test_a_row_in_another_programs_shape_is_said_to_whoever_asks_for_it_and_spoils_no_list(
+    stage: Stage,
+) -> None:
+    readable, other = await stage.new_batch(), await stage.new_batch()
+    key_id, other_key = "key_1", "key_2"
+    for id in (key_id, other_key):
+        created = describe_secret(f"sk-bm-{id}")
+        row = Row("key", id, PROJECT, label=created.sha256)
+        await stage.log.append([new_event(id, PROJECT, created)], rows=[row])
+    await stage.models.advance([ModelWrite(id, 9, '{"shape":"new"}', None) for id in (other, other_key)])
+    with pytest.raises(UnknownEvent, match=f"the row of {other} is of another program: upgrade"):
+        await stage.models.get(Batch, other)
+    assert [seen.id for seen in (await stage.models.page(Batch, PROJECT)).objects] == [readable]
+    assert [key.id for key in await stage.models.keys()] == [key_id]
 
 
 async def test_a_key_is_found_by_the_digest_of_its_secret_until_it_is_revoked(stage: Stage) -> None:
