@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -41,9 +42,10 @@ class Database:
     in an error. A server that turned read-only expires the pool (asyncpg would keep such connections).
     """
 
-    def __init__(self, reads: Pool, writes: Pool, patience: float) -> None:
+    def __init__(self, reads: Pool, writes: Pool, place: str, patience: float) -> None:
         self._reads = reads
         self._writes = writes
+        self._place = place
         self._patience = patience
 
     @classmethod
@@ -59,6 +61,7 @@ class Database:
         """Connects; at most `connections` in all. `patience`: seconds that a call waits for a connection
         or for the log before it gives up. Raises `DatabaseUnavailable`."""
         writing = max(1, connections // 2)
+        place = place_of(url)
 
         async def pool(size: int) -> Pool:
             return await asyncpg.create_pool(
@@ -74,11 +77,11 @@ class Database:
         reads: Pool | None = None
         try:
             reads = await pool(max(1, connections - writing))
-            return cls(reads, await pool(writing), patience)
+            return cls(reads, await pool(writing), place, patience)
         except (*LOST, asyncpg.PostgresError) as error:
             if reads is not None:
                 reads.terminate()
-            raise _cannot_connect(error) from error
+            raise _cannot_connect(place, error) from error
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:
@@ -104,7 +107,7 @@ class Database:
                 f"no database connection was free for {self._patience:g} s: the database is overloaded"
             ) from error
         except (*LOST, asyncpg.PostgresError) as error:
-            raise _cannot_connect(error) from error
+            raise _cannot_connect(self._place, error) from error
         with errors_as_ours():
             try:
                 yield connection
@@ -132,7 +135,16 @@ async def single_connection(url: str) -> "asyncpg.Connection[asyncpg.Record]":
     try:
         return await asyncpg.connect(url, timeout=CONNECT_SECONDS)
     except (*LOST, asyncpg.PostgresError) as error:
-        raise _cannot_connect(error) from error
+        raise _cannot_connect(place_of(url), error) from error
+
+
+def place_of(url: str) -> str:
+    """What messages call the database of a URL: its name and host, and nothing that could be of a secret."""
+    parts = urlsplit(url)
+    if url.count("@") != parts.netloc.count("@"):  # a password that was not quoted runs on behind the host
+        return "the database"
+    host = parts.netloc.rpartition("@")[2] or parse_qs(parts.query).get("host", ["this machine"])[0]
+    return f"database '{unquote(parts.path.lstrip('/'))}' at {host}"
 
 
 @contextmanager
@@ -165,5 +177,7 @@ async def _keep(connection: object) -> None:
     """Nothing is ever SET on a connection, so a release resets nothing: twice the query rate."""
 
 
-def _cannot_connect(error: Exception) -> DatabaseUnavailable:
-    return DatabaseUnavailable(f"cannot connect to the database: {error or type(error).__name__}")
+def _cannot_connect(place: str, error: Exception) -> DatabaseUnavailable:
+    return DatabaseUnavailable(
+        f"cannot connect to {place}: {str(error) or type(error).__name__}; is it running, and its URL right?"
+    )

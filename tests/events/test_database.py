@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from events.database import Database as Pools
-from events.database import errors_as_ours, single_connection
+from events.database import errors_as_ours, place_of, single_connection
 from events.errors import BatchmillError, DatabaseUnavailable, EventMismatch, LeadershipLost, LogBusy
 from tests.events.proxy import proxy_to
 from tests.events.stage import Stage, open_stage
@@ -128,5 +128,20 @@ async def test_what_is_foreseen_is_ours_and_a_defect_stays_what_it_is(
 async def test_a_database_that_is_not_there_is_unavailable(database: Database) -> None:
     nowhere = database.app_url.replace(database.name, "batchmill_nowhere")
     for opening in (Pools.open(nowhere), single_connection(nowhere)):
-        with pytest.raises(DatabaseUnavailable, match="cannot connect to the database"):
+        with pytest.raises(DatabaseUnavailable, match="cannot connect to database 'batchmill_nowhere' at "):
             await opening
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("postgresql://bm:s3cret@db.example:5432/mill", "database 'mill' at db.example:5432"),
+        ("postgresql://bm:s3@cret@db.example/mill", "database 'mill' at db.example"),
+        ("postgresql://a,b/mill?password=s3cret", "database 'mill' at a,b"),
+        ("postgresql:///mill?host=/run/postgresql&user=bm", "database 'mill' at /run/postgresql"),
+        ("postgresql://bm:123/s3cret@db.example/mill", "the database"),
+        ("postgresql://bm:123?s3cret@db.example/mill", "the database"),
+    ],
+)
+def test_messages_name_a_database_and_never_its_password(url: str, place: str) -> None:
+    assert place_of(url) == place
