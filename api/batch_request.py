@@ -7,14 +7,13 @@ import msgspec
 
 from api.errors import (
     ApiError,
-    above_maximum,
-    below_minimum,
     invalid_type,
     invalid_value,
     missing_parameter,
     too_long,
     unknown_parameter,
 )
+from api.expiry import FIELDS, expiry_seconds
 from events.validator import supported_endpoints
 
 T = TypeVar("T")
@@ -26,9 +25,6 @@ _MAX_FILE_ID: Final = 512
 _MAX_PAIRS: Final = 16
 _MAX_KEY: Final = 64
 _MAX_VALUE: Final = 512
-EXPIRY_SECONDS: Final = (3600, 2_592_000)
-"""The least and the most that a file's `expires_after` may say."""
-ANCHOR: Final = "created_at"
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -43,13 +39,8 @@ class BatchRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def window_seconds(self) -> int:
-        """The completion window."""
-        return window_seconds(self.completion_window)
-
-
-def window_seconds(window: str) -> int:
-    """Seconds of `24h`, `5s` and the like."""
-    return int(window[:-1]) * _UNIT_SECONDS[window[-1]]
+        """The completion window: `24h`, `5s` and the like."""
+        return int(self.completion_window[:-1]) * _UNIT_SECONDS[self.completion_window[-1]]
 
 
 def parse_batch_request(body: bytes, windows: tuple[str, ...]) -> BatchRequest:
@@ -67,16 +58,6 @@ def parse_batch_request(body: bytes, windows: tuple[str, ...]) -> BatchRequest:
     )
     _refuse_unknown(fields, _FIELDS)
     return request
-
-
-def checked_expiry(seconds: int, param: str) -> int:
-    """The seconds that a file is kept. Raises `ApiError` where they are out of bounds."""
-    least, most = EXPIRY_SECONDS
-    if seconds < least:
-        raise below_minimum(param, least, seconds)
-    if seconds > most:
-        raise above_maximum(param, most, seconds)
-    return seconds
 
 
 def _object(body: bytes) -> dict[str, object]:
@@ -153,20 +134,8 @@ def _pair(key: str, value: object) -> str:
 
 def _expiry(fields: Mapping[str, object]) -> int:
     name = "output_expires_after"
-    for field in ("anchor", "seconds"):
-        if field not in fields:
-            raise missing_parameter(f"{name}.{field}")
-    anchor, seconds = fields["anchor"], fields["seconds"]
-    if not isinstance(anchor, str):
-        raise invalid_type(f"{name}.anchor", "a string", anchor)
-    if anchor != ANCHOR:
-        raise invalid_value(f"{name}.anchor", anchor, (ANCHOR,))
-    if isinstance(seconds, float) and seconds.is_integer():
-        seconds = int(seconds)
-    if not isinstance(seconds, int) or isinstance(seconds, bool):
-        raise invalid_type(f"{name}.seconds", "an integer", seconds)
-    _refuse_unknown(fields, frozenset({"anchor", "seconds"}), f"{name}.")
-    return checked_expiry(seconds, f"{name}.seconds")
+    _refuse_unknown(fields, frozenset(FIELDS), f"{name}.")
+    return expiry_seconds(fields, name)
 
 
 def _refuse_unknown(fields: Mapping[str, object], known: frozenset[str], within: str = "") -> None:

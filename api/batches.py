@@ -5,7 +5,6 @@ board in one transaction, and the answer is what the log says afterwards.
 """
 
 from collections.abc import Sequence
-from typing import Final
 from uuid import UUID, uuid4
 
 from litestar import post, route
@@ -14,20 +13,19 @@ from litestar.params import FromPath
 from api.batch_request import BatchRequest, parse_batch_request
 from api.body import whole_body
 from api.errors import ApiError, no_such_batch
-from api.ids import fresh_batch_id, plausible
+from api.ids import fresh_batch_id, looking_for, plausible
 from api.paging import batches_limit
+from api.purposes import BATCH
 from api.request import READ, ApiRequest, origin, services_of
 from api.services import ApiServices
 from api.wire import BatchObject, ListObject, batch_object, list_object
 from events.batch import Batch, BatchCreated, BatchEvent, CancelBatch, InputFile, decide
 from events.catalog import new_event
-from events.errors import NotFound, VersionConflict
+from events.errors import VersionConflict
 from events.file import File
 from events.journal import TRIES, Decision
 from events.log import Board, Row
 from events.read_models import Seen
-
-_PURPOSE: Final = "batch"
 
 
 @post("/batches", status_code=200)
@@ -59,12 +57,8 @@ async def list_batches(request: ApiRequest) -> ListObject[BatchObject]:
     query = request.query_params
     limit = batches_limit(query)
     after: str | None = query.get("after") or None
-    if after is not None and not plausible(after):
-        raise no_such_batch(after)
-    try:
+    with looking_for(after, no_such_batch(after or "")):
         page = await services.journal.models.page(Batch, request.auth.project_id, after=after, limit=limit)
-    except NotFound as error:
-        raise no_such_batch(after or "") from error
     return list_object(await _all_shown(services, page.objects), has_more=page.has_more)
 
 
@@ -72,12 +66,8 @@ async def list_batches(request: ApiRequest) -> ListObject[BatchObject]:
 async def retrieve_batch(request: ApiRequest, batch_id: FromPath[str]) -> BatchObject:
     """`GET /v1/batches/{batch_id}`"""
     services = services_of(request)
-    if not plausible(batch_id):
-        raise no_such_batch(batch_id)
-    try:
+    with looking_for(batch_id, no_such_batch(batch_id)):
         seen = await services.journal.models.get(Batch, batch_id, request.auth.project_id)
-    except NotFound as error:
-        raise no_such_batch(batch_id) from error
     return await _shown(services, seen)
 
 
@@ -85,19 +75,15 @@ async def retrieve_batch(request: ApiRequest, batch_id: FromPath[str]) -> BatchO
 async def cancel_batch(request: ApiRequest, batch_id: FromPath[str]) -> BatchObject:
     """`POST /v1/batches/{batch_id}/cancel`"""
     services = services_of(request)
-    if not plausible(batch_id):
-        raise no_such_batch(batch_id)
     event_ids, metadata = (uuid4(), uuid4()), origin(request)
     grace = services.options.cancel_grace
-    try:
+    with looking_for(batch_id, no_such_batch(batch_id)):
         seen = await services.journal.carry_out(
             Batch,
             batch_id,
             lambda seen: cancellation(seen, event_ids, metadata, grace),
             project_id=request.auth.project_id,
         )
-    except NotFound as error:
-        raise no_such_batch(batch_id) from error
     return await _shown(services, seen)
 
 
@@ -114,11 +100,11 @@ def creation(
 
     Raises `ApiError` where the file is for something else than batches.
     """
-    if file is not None and file.state.created.purpose != _PURPOSE:
+    if file is not None and file.state.created.purpose != BATCH:
         raise ApiError(
             400,
             f"Invalid 'input_file_id': the purpose of file '{file.id}' is "
-            f"'{file.state.created.purpose}', but must be 'batch'.",
+            f"'{file.state.created.purpose}', but must be '{BATCH}'.",
             param="input_file_id",
         )
     created = BatchCreated(

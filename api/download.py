@@ -1,25 +1,25 @@
 """Sends the content of a file, whole or a range of it, no faster than the client takes it."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
 from typing import Final
 from urllib.parse import quote
 
 import msgspec
-from litestar.enums import ScopeType
 from litestar.types import Receive, Scope, Send
 
 from api.ranges import Span
+from storage.store import Store
 
 _PATIENCE: Final = 120.0
 """Seconds that a client may take for one piece (at most a few MiB) before it counts as gone."""
 
 
 class Content(msgspec.Struct, frozen=True):
-    """What is sent: `pieces` are the bytes of `span`, or of all `size` bytes."""
+    """What is sent: `pieces` are the bytes of `span`, or of all `size` bytes; None: the head alone."""
 
-    pieces: AsyncGenerator[bytes, None]
+    pieces: AsyncGenerator[bytes, None] | None
     size: int
     etag: str
     filename: str
@@ -40,10 +40,10 @@ class Download:
         """ASGI."""
         status = 200 if self._content.span is None else 206
         await send({"type": "http.response.start", "status": status, "headers": _headers(self._content)})
-        if scope["type"] == ScopeType.HTTP and scope["method"] != "HEAD":
+        if self._content.pieces is not None:
             gone = asyncio.create_task(_disconnect(receive))
             try:
-                await self._send_pieces(send, gone)
+                await _send_pieces(self._content.pieces, send, gone)
             finally:
                 gone.cancel()
                 with suppress(asyncio.CancelledError):
@@ -52,13 +52,12 @@ class Download:
                 return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _send_pieces(self, send: Send, gone: "asyncio.Task[None]") -> None:
-        async with aclosing(self._content.pieces) as pieces:
-            async for piece in pieces:
-                if gone.done():
-                    return
-                async with asyncio.timeout(_PATIENCE):
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+
+async def opened(store: Store, key: str, span: Span) -> AsyncGenerator[bytes, None]:
+    """The bytes of an object, the first ones read already: what is missing is known before the answer begins.
+    Raises as the store does."""
+    pieces = store.get(key, span.start, span.end)
+    return _joined(await anext(pieces, b""), pieces)
 
 
 def attachment(filename: str) -> str:
@@ -82,6 +81,25 @@ def _headers(content: Content) -> list[tuple[bytes, bytes]]:
     if content.span is not None:
         headers["content-range"] = f"bytes {span.start}-{span.end - 1}/{content.size}"
     return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+
+
+async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    try:
+        yield first
+        async for piece in rest:
+            yield piece
+    finally:
+        if isinstance(rest, AsyncGenerator):
+            await rest.aclose()
+
+
+async def _send_pieces(pieces: AsyncGenerator[bytes, None], send: Send, gone: "asyncio.Task[None]") -> None:
+    async with aclosing(pieces):
+        async for piece in pieces:
+            if gone.done():
+                return
+            async with asyncio.timeout(_PATIENCE):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
 
 
 async def _disconnect(receive: Receive) -> None:

@@ -1,4 +1,4 @@
-"""What surrounds every exchange: ids and times in its headers, limits on its head, and an orderly end.
+"""What surrounds every exchange: ids and times in its headers, and an orderly end.
 
 An answer given before the request's body was read ends the connection the way nginx does (lingering close):
 the rest of the body is read and thrown away for a while, so that the client sees the answer and not a reset.
@@ -13,14 +13,10 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
 
 from api.errors import ApiError
+from api.request_head import refusal
 
 VERSION: Final = b"2020-10-01"
 """`openai-version`, the only one there has ever been."""
-HEAD_BYTES: Final = 64 << 10
-"""Most bytes of a request's head."""
-_PATH_BYTES: Final = 2048
-"""A longer path names nothing here; without the limit the router's cache would keep whatever is sent."""
-_CLIENT_ID_CHARACTERS: Final = 512
 _UNREAD_BYTES: Final = 64 << 10
 """A body up to this long is thrown away without ending the connection."""
 _LINGER: Final = 10.0
@@ -39,11 +35,11 @@ class Exchange:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(scope, receive, send)
-        refusal = _refusal(scope)
-        if refusal is None:
+        refused = refusal(scope)
+        if refused is None:
             await self._app(scope, exchange.receive, exchange.send)
         else:
-            await exchange.refuse(refusal)
+            await exchange.refuse(refused)
 
 
 class _Exchange:
@@ -118,26 +114,3 @@ def _is_long(scope: HTTPScope, most: int) -> bool:
         name == b"transfer-encoding" or (name == b"content-length" and int(value) > most)
         for name, value in scope["headers"]
     )
-
-
-def head_too_large() -> ApiError:
-    """A request's head is over its limit."""
-    return ApiError(431, f"The request's headers are larger than {HEAD_BYTES} bytes.")
-
-
-def _refusal(scope: HTTPScope) -> ApiError | None:
-    """What is wrong with the head of a request, if anything."""
-    size = len(scope["raw_path"]) + len(scope["query_string"])
-    for name, value in scope["headers"]:
-        size += len(name) + len(value)
-        if name == b"x-client-request-id" and (len(value) > _CLIENT_ID_CHARACTERS or not value.isascii()):
-            return ApiError(
-                400,
-                f"Invalid 'X-Client-Request-Id': expected at most {_CLIENT_ID_CHARACTERS} ASCII characters.",
-                param="X-Client-Request-Id",
-            )
-    if size > HEAD_BYTES:
-        return head_too_large()
-    if len(scope["raw_path"]) > _PATH_BYTES:
-        return ApiError(404, f"Invalid URL ({scope['method']} with a path of {len(scope['raw_path'])} bytes)")
-    return None

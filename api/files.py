@@ -1,7 +1,5 @@
 """`/v1/files`: upload, list, retrieve, delete, download."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Final
 from uuid import UUID, uuid4
 
 from litestar import delete, post, route
@@ -9,11 +7,12 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp
 
 from api.body import announced_bytes, pieces_of
-from api.download import Content, Download
+from api.download import Content, Download, opened
 from api.errors import ApiError, no_such_file, storage_full
-from api.ids import plausible
+from api.ids import looking_for, plausible
 from api.multipart import Form
 from api.paging import files_limit, newest_first
+from api.purposes import DOWNLOADED
 from api.ranges import Span, Unsatisfiable, asked_span
 from api.request import READ, ApiRequest, origin, services_of
 from api.services import ApiServices
@@ -26,8 +25,6 @@ from events.journal import Decision
 from events.log import Row
 from events.read_models import Seen
 from storage.store import ObjectMissing
-
-_DOWNLOADABLE: Final = frozenset({"batch", "batch_output", "fine-tune", "fine-tune-results", "evals"})
 
 
 @post("/files", status_code=200)
@@ -51,16 +48,12 @@ async def list_files(request: ApiRequest) -> ListObject[FileObject]:
     limit, descending = files_limit(query), newest_first(query)
     purpose: str | None = query.get("purpose") or None
     after: str | None = query.get("after") or None
-    if after is not None and not plausible(after):
-        raise _no_such_cursor()
     if purpose is not None and not plausible(purpose):
         return list_object([], has_more=False)
-    try:
+    with looking_for(after, ApiError(404, "Resource not found.", param="after")):
         page = await services_of(request).journal.models.page(
             File, request.auth.project_id, after=after, limit=limit, newest_first=descending, label=purpose
         )
-    except NotFound as error:
-        raise _no_such_cursor() from error
     return list_object([file_object(seen) for seen in page.objects], has_more=page.has_more)
 
 
@@ -76,18 +69,14 @@ async def delete_file(request: ApiRequest, file_id: FromPath[str]) -> Deleted:
 
     Hides the file at once; its bytes are erased when no batch reads them any more.
     """
-    if not plausible(file_id):
-        raise no_such_file(file_id)
     event_id, metadata = uuid4(), origin(request)
-    try:
+    with looking_for(file_id, no_such_file(file_id)):
         await services_of(request).journal.carry_out(
             File,
             file_id,
             lambda seen: deletion(seen, event_id, metadata),
             project_id=request.auth.project_id,
         )
-    except NotFound as error:
-        raise no_such_file(file_id) from error
     return Deleted(file_id)
 
 
@@ -96,11 +85,11 @@ async def download_file(request: ApiRequest, file_id: FromPath[str]) -> ASGIApp:
     """`GET /v1/files/{file_id}/content`, whole or one range of it"""
     seen = await _file(request, file_id)
     file = seen.state.created
-    if file.purpose not in _DOWNLOADABLE:
+    if file.purpose not in DOWNLOADED:
         raise ApiError(400, f"Not allowed to download files of purpose: {file.purpose}")
     etag = f'"{file.sha256}"'
     if request.method == "HEAD":
-        return Download(Content(_nothing(), file.size, etag, file.filename))
+        return Download(Content(None, file.size, etag, file.filename))
     try:
         headers = request.headers
         span = asked_span(headers.get("range"), headers.get("if-range"), file.size, etag)
@@ -111,7 +100,11 @@ async def download_file(request: ApiRequest, file_id: FromPath[str]) -> ASGIApp:
             param="Range",
             headers={"content-range": f"bytes */{file.size}"},
         ) from error
-    pieces = await _opened(request, seen, span or Span(0, file.size))
+    try:
+        pieces = await opened(services_of(request).store, file.storage_key, span or Span(0, file.size))
+    except ObjectMissing:
+        await _file(request, file_id)  # deleted in between: then it is no such file
+        raise
     return Download(Content(pieces, file.size, etag, file.filename, span))
 
 
@@ -147,12 +140,8 @@ def deletion(seen: Seen[File], event_id: UUID, metadata: str) -> Decision:
 
 async def _file(request: ApiRequest, file_id: str) -> Seen[File]:
     """The file, if the project can see it. Raises `ApiError`."""
-    if not plausible(file_id):
-        raise no_such_file(file_id)
-    try:
+    with looking_for(file_id, no_such_file(file_id)):
         seen = await services_of(request).journal.models.get(File, file_id, request.auth.project_id)
-    except NotFound as error:
-        raise no_such_file(file_id) from error
     if seen.state.gone:  # its row was read just before it was hidden
         raise no_such_file(file_id)
     return seen
@@ -166,32 +155,3 @@ async def _require_space(services: ApiServices, coming: int) -> None:
             f"The server has {free} bytes of free storage and keeps {floor} of them free, so it takes no "
             f"upload of {coming} bytes. Delete files, or ask its operator for room."
         )
-
-
-async def _opened(request: ApiRequest, seen: Seen[File], span: Span) -> AsyncGenerator[bytes, None]:
-    """The bytes of a file, the first ones read already: what is missing is known before the answer begins."""
-    pieces = services_of(request).store.get(seen.state.created.storage_key, span.start, span.end)
-    try:
-        first = await anext(pieces, b"")
-    except ObjectMissing:
-        await _file(request, seen.id)  # deleted in between: then it is no such file
-        raise
-    return _joined(first, pieces)
-
-
-async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    try:
-        yield first
-        async for piece in rest:
-            yield piece
-    finally:
-        if isinstance(rest, AsyncGenerator):
-            await rest.aclose()
-
-
-async def _nothing() -> AsyncGenerator[bytes, None]:
-    yield b""
-
-
-def _no_such_cursor() -> ApiError:
-    return ApiError(404, "Resource not found.", param="after")

@@ -12,7 +12,7 @@ from typing import Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.errors import ApiError
-from api.exchange import HEAD_BYTES, head_too_large
+from api.request_head import HEAD_BYTES, head_too_large
 
 _HEAD_SECONDS: Final = 60.0
 """Longest time for a request's head, from its first byte, or from the connection's beginning: the default

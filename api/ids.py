@@ -1,7 +1,12 @@
-"""Ids: how ours are made, and which texts can be an id at all."""
+"""Ids: how ours are made, which texts can be an id at all, and what is said of one that nothing has."""
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
+
+from api.errors import ApiError
+from events.errors import NotFound
 
 _LONGEST: Final = 256
 
@@ -15,3 +20,14 @@ def plausible(text: str) -> bool:
     """Whether an id could be this text. What is not never reaches the database, which cannot hold every
     character."""
     return 0 < len(text) <= _LONGEST and text.isascii() and text.isprintable()
+
+
+@contextmanager
+def looking_for(id: str | None, unknown: ApiError) -> Iterator[None]:
+    """Raises `unknown` for a text that cannot be an id, and where the block raises `NotFound`."""
+    if id is not None and not plausible(id):
+        raise unknown
+    try:
+        yield
+    except NotFound as error:
+        raise unknown from error

@@ -8,7 +8,7 @@ from litestar import route
 from litestar.params import FromPath
 
 from api.errors import ApiError, unavailable
-from api.model_list import ModelObject, ModelsUnavailable
+from api.model_source import ModelObject, ModelsUnavailable
 from api.request import READ, ApiRequest, services_of
 
 

@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from api.errors import ApiError, above_maximum, below_minimum, invalid_type, invalid_value
+from api.numbers import whole_number
 
 BATCHES_PER_PAGE: Final = 20
 MOST_BATCHES: Final = 100
 MOST_FILES: Final = 10_000
 _ORDERS: Final = ("asc", "desc")
-_DIGITS: Final = 1000
-"""A longer number is none: it would only cost time."""
 
 
 def batches_limit(query: Mapping[str, str]) -> int:
@@ -18,7 +17,7 @@ def batches_limit(query: Mapping[str, str]) -> int:
     text = query.get("limit")
     if text is None:
         return BATCHES_PER_PAGE
-    limit = _integer(text)
+    limit = whole_number(text)
     if limit is None:
         raise invalid_type("limit", "an integer", text)
     if limit < 1:
@@ -31,7 +30,7 @@ def batches_limit(query: Mapping[str, str]) -> int:
 def files_limit(query: Mapping[str, str]) -> int:
     """How many files. Raises `ApiError`."""
     text = query.get("limit")
-    limit = MOST_FILES if text is None else _integer(text)
+    limit = MOST_FILES if text is None else whole_number(text)
     if limit is None or not 1 <= limit <= MOST_FILES:
         raise ApiError(400, f"limit must be between 1 and {MOST_FILES}.")
     return limit
@@ -43,9 +42,3 @@ def newest_first(query: Mapping[str, str]) -> bool:
     if order not in _ORDERS:
         raise invalid_value("order", order, _ORDERS)
     return order == "desc"
-
-
-def _integer(text: str) -> int | None:
-    digits = text.removeprefix("-")
-    fits = digits.isascii() and digits.isdecimal() and len(digits) <= _DIGITS
-    return int(text) if fits else None

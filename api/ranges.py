@@ -3,7 +3,9 @@
 import re
 from typing import Final, NamedTuple
 
-_ONE_RANGE: Final = re.compile(r"\s*(\d{0,18})\s*-\s*(\d{0,18})\s*")
+from api.numbers import DIGITS
+
+_ONE_RANGE: Final = re.compile(rf"\s*(\d{{0,{DIGITS}}})\s*-\s*(\d{{0,{DIGITS}}})\s*")
 
 
 class Span(NamedTuple):

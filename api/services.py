@@ -2,28 +2,26 @@
 
 import msgspec
 
-from api.model_list import ModelList
+from api.model_source import ModelSource
 from events.journal import Journal
 from events.work import WorkBoard
 from storage.store import Store
 
 MIB = 1 << 20
-DAY = 86_400
 
 
 class ApiOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Sizes are bytes, times are seconds.
 
     `completion_windows` are texts as a batch names them: a whole number and `s`, `m`, `h` or `d`. Below
-    `free_space_floor` bytes of free storage no upload is taken. `default_batch_expiry` is how long an input
-    file is kept that names no time of its own.
+    `free_space_floor` bytes of free storage no upload is taken. `cancel_grace` is what the lines in
+    flight of a cancelled batch have to end.
     """
 
     max_batch_file_bytes: int = 200 * MIB
     max_file_bytes: int = 512 * MIB
     completion_windows: tuple[str, ...] = ("24h",)
     free_space_floor: int = 1024 * MIB
-    default_batch_expiry: int = 30 * DAY
     cancel_grace: float = 30.0
 
     @property
@@ -38,5 +36,5 @@ class ApiServices(msgspec.Struct, frozen=True):
     journal: Journal
     board: WorkBoard
     store: Store
-    models: ModelList
+    models: ModelSource
     options: ApiOptions = ApiOptions()

@@ -9,16 +9,15 @@ from typing import Final
 
 import msgspec
 
-from api.batch_request import ANCHOR, checked_expiry
-from api.errors import ApiError, invalid_type, invalid_value, missing_parameter, too_large
+from api.errors import ApiError, invalid_value, missing_parameter, too_large
+from api.expiry import BATCH_FILE_SECONDS, expiry_of_form
 from api.first_line import FirstLine
 from api.multipart import Form, Part
+from api.purposes import BATCH, UPLOADED
 from api.services import ApiOptions
 from events.failpoint import at
 from storage.store import StorageError, Store, Stored
 
-PURPOSES: Final = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
-BATCH: Final = "batch"
 _NAMELESS: Final = "upload"
 _PREFIX: Final = "files"
 
@@ -92,9 +91,9 @@ class Uploading:
         self._check_size(purpose, self._stored.size)
         if purpose == BATCH and not self._first_line.is_jsonl():
             raise ApiError(400, "Invalid file format for Batch API. Must be .jsonl")
-        expires_after = _expires_after(self._fields)
+        expires_after = expiry_of_form(self._fields, "expires_after")
         if expires_after is None and purpose == BATCH:
-            expires_after = self._options.default_batch_expiry
+            expires_after = BATCH_FILE_SECONDS
         return Upload(self._filename, purpose, self._stored, expires_after)
 
     async def _discard(self, reason: BaseException) -> None:
@@ -109,22 +108,6 @@ class Uploading:
 def _purpose(fields: Mapping[str, str]) -> str:
     if "purpose" not in fields:
         raise missing_parameter("purpose")
-    if fields["purpose"] not in PURPOSES:
-        raise invalid_value("purpose", fields["purpose"], PURPOSES)
+    if fields["purpose"] not in UPLOADED:
+        raise invalid_value("purpose", fields["purpose"], UPLOADED)
     return fields["purpose"]
-
-
-def _expires_after(fields: Mapping[str, str]) -> int | None:
-    anchor, seconds = fields.get("expires_after[anchor]"), fields.get("expires_after[seconds]")
-    if anchor is None and seconds is None:
-        return None
-    if anchor is None:
-        raise missing_parameter("expires_after.anchor")
-    if seconds is None:
-        raise missing_parameter("expires_after.seconds")
-    if anchor != ANCHOR:
-        raise invalid_value("expires_after.anchor", anchor, (ANCHOR,))
-    digits = seconds.strip().removesuffix(".0")
-    if not (digits.isascii() and digits.removeprefix("-").isdecimal() and len(digits) <= 18):
-        raise invalid_type("expires_after.seconds", "an integer", seconds)
-    return checked_expiry(int(digits), "expires_after.seconds")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from api.model_list import ModelObject, ModelsUnavailable
+from api.model_source import ModelObject, ModelsUnavailable
 from api.services import ApiOptions
 from cli.settings import Settings
 from engine.route_watch import RouteWatch
@@ -15,7 +15,7 @@ class UpstreamModels:
         self._watches = watches
 
     async def list(self) -> Sequence[ModelObject]:
-        """See `api.model_list.ModelList.list`."""
+        """See `api.model_source.ModelSource.list`."""
         known: set[str] = set()
         for name, watch in self._watches.items():
             models = await watch.known_models()

@@ -18,7 +18,7 @@ import uvloop
 
 from api.app import create_app
 from api.http_protocol import EnvelopeProtocol
-from api.model_list import ModelObject, ModelsUnavailable
+from api.model_source import ModelObject, ModelsUnavailable
 from api.services import ApiOptions, ApiServices
 from events.batch import Batch, BatchEvent
 from events.catalog import new_event

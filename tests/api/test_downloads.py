@@ -58,6 +58,7 @@ def test_the_head_tells_everything_but_the_content(project: Project) -> None:
         ("bytes=0-0", 0, 1),
         ("bytes=0-9", 0, 10),
         ("bytes=5-", 5, SIZE),
+        (f"bytes=5-{'9' * 400}", 5, SIZE),
         ("bytes=-7", SIZE - 7, SIZE),
         (f"bytes=-{SIZE + 9}", 0, SIZE),
         (f"bytes={SIZE - 1}-{SIZE + 99}", SIZE - 1, SIZE),

@@ -75,6 +75,20 @@ def test_a_method_that_is_not_allowed(project: Project, method: str, path: str, 
         f"Not allowed to {method} on {path}. (HINT: Perhaps you meant to use a different HTTP method?)"
     )
     assert set(answer.headers["allow"].split(", ")) - {"OPTIONS"} == allowed
+    options = project.client.ask("OPTIONS", path)
+    assert options.status == 204
+    assert set(options.headers["allow"].split(", ")) - {"OPTIONS"} == allowed
+
+
+@pytest.mark.parametrize("header", ["Authorization", "Api-Key"])
+def test_a_key_is_sent_once(served: Served, project: Project, header: str) -> None:
+    sent = f"{header}: Bearer {project.key}\r\n"
+    answer = spoken(
+        served.port,
+        f"GET /v1/files HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{sent * 2}\r\n".encode(),
+    )
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert f"Invalid '{header}': expected it once, but got it again.".encode() in answer
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/v1/models", "/v1/models/small", "/v1/files"])

@@ -131,6 +131,7 @@ def test_no_file_name_is_refused(project: Project, sent: bytes, shown: str) -> N
             for seconds, code in [
                 ("3599", "integer_below_min_value"),
                 ("2592001", "integer_above_max_value"),
+                ("9" * 400, "integer_above_max_value"),
                 ("soon", "invalid_type"),
                 ("", "invalid_type"),
             ]

@@ -1,4 +1,4 @@
-"""The port to whoever knows the models: a server asks its upstream."""
+"""The port to whoever knows which models there are: a server asks its upstreams."""
 
 from collections.abc import Sequence
 from typing import Literal, Protocol
@@ -22,8 +22,8 @@ class ModelsUnavailable(BatchmillError):
     """The list of models cannot be had now; the message says why and may be shown to clients."""
 
 
-class ModelList(Protocol):
-    """Where the models are known."""
+class ModelSource(Protocol):
+    """Whoever knows the models."""
 
     async def list(self) -> Sequence[ModelObject]:
         """All of them. Raises `ModelsUnavailable`."""
