@@ -19,6 +19,7 @@ from engine.answer import InvalidResponse, Reply, conclude, error_line, line_id,
 from engine.chunk import Chunk, Job
 from engine.concurrency import ConcurrencyLimit
 from engine.options import EngineOptions
+from engine.pace import Pace
 from engine.recorder import Recorder
 from engine.retry import RetryBudget, RetryPolicy, Verdict, judge, next_try, retry_after
 from engine.route_watch import RouteWatch
@@ -30,9 +31,6 @@ from events.lines import ERROR_CODES, WORKER_LOST, LineOutcome
 Result = Reply | InvalidResponse | UpstreamFailure
 _STATUSES: Final = {code: status for status, code in ERROR_CODES.items()}
 _NO_USAGE: Final = Usage()
-AHEAD: Final = 8
-"""Lines queued for each slot below which another chunk is claimed: at 1 ms a line the slots go on for as long
-as a claim takes."""
 ANSWER_SHARE: Final = 0.75
 """Of the memory for answers in flight, what the answers themselves may fill; the rest is for the copies made
 of them: joined, compressed, on their way to the database."""
@@ -79,7 +77,7 @@ class Lane:
         self._queue: deque[Job] = deque()
         self._queued_bytes = 0
         self._waiting_bytes = 0
-        self._ahead = AHEAD * options.concurrency
+        self._pace = Pace(options.concurrency)
         self._slots: set[_Slot] = set()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._under_way = 0
@@ -112,7 +110,7 @@ class Lane:
     @property
     def crowded(self) -> bool:
         """Whether so much is queued that no more should be read."""
-        return len(self._queue) >= self._ahead or self._queued_bytes + self._waiting_bytes >= BYTES_AHEAD
+        return len(self._queue) >= self._pace.ahead or self._queued_bytes + self._waiting_bytes >= BYTES_AHEAD
 
     @property
     def paused(self) -> str | None:
@@ -217,7 +215,9 @@ class Lane:
             self._under_way -= 1
         await at("send.after")
         verdict = judge(result)
-        self._limit.ended(job.sent, self._clock(), congested=verdict.rule.congested)
+        now = self._clock()
+        self._pace.took(now - job.sent)
+        self._limit.ended(job.sent, now, congested=verdict.rule.congested)
         if isinstance(result, Reply) and result.success:
             self._watch.succeeded()
             self._finish(job, result, verdict)
