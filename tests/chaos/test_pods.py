@@ -5,6 +5,8 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
+import msgspec
 import pytest
 from openai import AsyncOpenAI
 
@@ -206,3 +208,15 @@ async def test_a_route_that_every_worker_has_paused_is_said_by_the_leader(
         async with polling(pods.api, doubted) as others:
             other = await story_of(pods.api, others, more, ledger)
     assert broken_promises(story) == broken_promises(other) == []
+
+
+async def test_a_worker_answers_health_checks_where_it_is_told_to(
+    tmp_path: Path, upstream: LedgerUpstream, database: Database
+) -> None:
+    async with fleet(tmp_path, upstream.url, database, None, SETTINGS | {"health_port": "0"}) as pods:
+        said = await pods.workers[0].until_said("answering health checks")
+        url = msgspec.json.decode(said, type=dict[str, str])["url"]
+        async with aiohttp.ClientSession() as session:
+            for check, status in (("/livez", 200), ("/readyz", 200), ("/v1/models", 404)):
+                async with session.get(url + check) as answer:
+                    assert answer.status == status

@@ -18,7 +18,7 @@ from events.log import Board
 from events.work import OpenBatch
 from storage.local_folder import LocalFolder
 from storage.store import StorageUnavailable
-from tests.engine.recorded import PROJECT, World, request_line, world_on
+from tests.engine.recorded import PROJECT, WORKER, World, request_line, world_on
 from tests.postgres import Database
 
 ROUTE = Route("default", "http://upstream/v1")
@@ -109,6 +109,26 @@ async def test_storage_that_is_away_is_said_and_ends_nothing(world: World, tmp_p
 
     assert "the disk did not answer" in ((await on_board(world, batch_id)).waiting or "")
     assert (await on_board(world, batch_id)).next_line == 0
+
+
+async def test_nothing_is_handed_out_for_a_route_that_every_worker_has_paused(world: World) -> None:
+    batch_id = await running(world, 3)
+    await world.board.beat(WORKER, {ROUTE.name: "route paused: connection refused"})
+
+    await dispatcher_of(world).look_at_everything(world.leadership)
+
+    assert (await on_board(world, batch_id)).waiting == "route paused: connection refused"
+    assert (await on_board(world, batch_id)).next_line == 0
+
+
+async def test_a_route_that_one_worker_has_open_is_handed_out_for(world: World) -> None:
+    batch_id = await running(world, 3)
+    await world.board.register("w-other")
+    await world.board.beat(WORKER, {ROUTE.name: "route paused: connection refused"})
+
+    await dispatcher_of(world).look_at_everything(world.leadership)
+
+    assert (await on_board(world, batch_id)).next_line > 0
 
 
 async def test_a_full_bus_is_said_and_ends_nothing(world: World) -> None:
