@@ -45,8 +45,8 @@ _SETTINGS = {
     "max_connections": "50",
     # Small: the operating system keeps the files in memory too, and what a session has touched of these
     # counts as its own to whoever looks from outside.
-    "shared_buffers": "16MB",
-    "wal_buffers": "4MB",
+    "shared_buffers": "8MB",
+    "wal_buffers": "2MB",
     "bgwriter_lru_maxpages": "0",
     "max_wal_size": "512MB",
     "checkpoint_timeout": "10min",
