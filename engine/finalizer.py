@@ -17,7 +17,7 @@ import structlog
 
 from engine.answer import error_line, line_id
 from engine.input_lines import INLINE_BYTES, InputLine, InputLines
-from engine.line_order import ResultLine, ResultsDamaged, in_line_order
+from engine.line_order import NEVER_RUN, ResultsDamaged, Stretch, in_line_order
 from engine.options import EngineOptions
 from engine.planning import InputChanged
 from engine.result_files import ResultFiles, put_result_files, remove_result_files
@@ -153,28 +153,28 @@ class Finalizer:
         row = Row("file", file_id, seen.project_id, label=PURPOSE, stored=stored.key)
         return new_event(file_id, seen.project_id, created), row
 
-    async def _result_lines(self, seen: Seen[Batch]) -> AsyncGenerator[list[ResultLine], None]:
+    async def _result_lines(self, seen: Seen[Batch]) -> AsyncGenerator[Stretch, None]:
         """One line of a result file for each line of the batch, in line order, in stretches."""
         inputs = InputLines(self._journal.log, self._store, seen.id, seen.state.created)
         after = 0
         async for recorded in in_line_order(self._journal.log, seen.id):
-            if recorded[-1].line >= seen.state.total:
+            if (last := recorded.lines[-1]) >= seen.state.total:
                 raise ResultsDamaged(
-                    f"batch {seen.id} of {seen.state.total} lines has an outcome of line {recorded[-1].line}"
+                    f"batch {seen.id} of {seen.state.total} lines has an outcome of line {last}"
                 )
             for stretch in _without_gaps(recorded):
-                if after < stretch[0].line:
-                    async for unrun in self._unrun_lines(seen, inputs, range(after, stretch[0].line)):
+                if after < stretch.lines[0]:
+                    async for unrun in self._unrun_lines(seen, inputs, range(after, stretch.lines[0])):
                         yield unrun
                 yield stretch
-                after = stretch[-1].line + 1
+                after = stretch.lines[-1] + 1
         if after < seen.state.total:
             async for unrun in self._unrun_lines(seen, inputs, range(after, seen.state.total)):
                 yield unrun
 
     async def _unrun_lines(
         self, seen: Seen[Batch], inputs: InputLines, ordinals: range
-    ) -> AsyncIterator[list[ResultLine]]:
+    ) -> AsyncIterator[Stretch]:
         """The error lines of lines that were never run."""
         reason = seen.state.finalizing
         if reason is None or reason not in UNRUN:
@@ -182,20 +182,18 @@ class Finalizer:
         code, message = UNRUN[reason]
         endpoint = seen.state.created.endpoint
         async for window in inputs.windows(ordinals):
-            stretch = []
-            for found in window:
-                if len(found.raw) > INLINE_BYTES:
-                    custom_id_json = await asyncio.to_thread(_custom_id_json, found, endpoint)
-                else:
-                    custom_id_json = _custom_id_json(found, endpoint)
-                text = error_line(line_id(seen.id, found.line), custom_id_json, code, message)
-                stretch.append(ResultLine(found.line, None, text))
-                if len(stretch) == STRETCH:
-                    yield stretch
-                    stretch = []
-                    await asyncio.sleep(0)
-            if stretch:
-                yield stretch
+            for first in range(0, len(window), STRETCH):
+                lines, texts = [], []
+                for found in window[first : first + STRETCH]:
+                    if len(found.raw) > INLINE_BYTES:
+                        custom_id_json = await asyncio.to_thread(_custom_id_json, found, endpoint)
+                    else:
+                        custom_id_json = _custom_id_json(found, endpoint)
+                    lines.append(found.line)
+                    texts.append(error_line(line_id(seen.id, found.line), custom_id_json, code, message))
+                sizes = [len(text) for text in texts]
+                yield Stretch(lines, [NEVER_RUN] * len(lines), sizes, b"".join(texts))
+                await asyncio.sleep(0)
 
 
 def _begin(seen: Seen[Batch]) -> Decision:
@@ -209,17 +207,18 @@ def _begin(seen: Seen[Batch]) -> Decision:
     )
 
 
-def _without_gaps(recorded: list[ResultLine]) -> Iterator[list[ResultLine]]:
+def _without_gaps(recorded: Stretch) -> Iterator[Stretch]:
     """The same lines in stretches of consecutive ones: between two of them lines were never run."""
-    if recorded[-1].line - recorded[0].line == len(recorded) - 1:
+    lines = recorded.lines
+    if lines[-1] - lines[0] == len(lines) - 1:
         yield recorded
         return
     first = 0
-    for at, (line, following) in enumerate(pairwise(recorded), 1):
-        if line.line + 1 < following.line:
-            yield recorded[first:at]
+    for at, (line, following) in enumerate(pairwise(lines), 1):
+        if line + 1 < following:
+            yield recorded.part(first, at)
             first = at
-    yield recorded[first:]
+    yield recorded.part(first, len(lines))
 
 
 def _custom_id_json(found: InputLine, endpoint: str) -> bytes:

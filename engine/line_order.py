@@ -12,18 +12,16 @@ import asyncio
 import heapq
 from array import array
 from bisect import bisect_left
-from collections.abc import AsyncIterator
-from typing import Final, NamedTuple
-from uuid import UUID
+from collections.abc import AsyncIterator, Iterator, Sequence
+from itertools import groupby
+from typing import Final
 
+import msgspec
 import zstandard
 
-from events.batch import LinesCompleted
-from events.catalog import decode
 from events.errors import BatchmillError
-from events.event import RecordedEvent
-from events.lines import LineFacts, root_digest, unpack_block, unpack_facts
-from events.log import Log
+from events.lines import unpack_block, unpack_facts
+from events.log import Log, RecordedFlush
 
 MEMORY_BYTES: Final = 64 << 20
 """Most bytes of result lines held, beside the body that is needed now."""
@@ -31,6 +29,8 @@ INLINE_BYTES: Final = 128 << 10
 """A larger stored body is unpacked in a thread, so that it holds up nothing else."""
 PAGE: Final = 100
 """Flushes a page of the first pass: 640 kB of facts."""
+NEVER_RUN: Final = 0
+"""The status of a line that has no outcome and gets one from how its batch ended."""
 _VERSION_BITS: Final = 32
 """A flush is noted as its first line and, in the lower bits, its version: both stay below 2**32."""
 
@@ -39,28 +39,48 @@ class ResultsDamaged(BatchmillError):
     """What the log holds of a batch's results is not what was recorded; no file is made of it."""
 
 
-class ResultLine(NamedTuple):
-    """One line of the output or error file: the ordinal of its request, how that went, and the text with
-    its newline. `status` None: it was never run."""
+class Stretch(msgspec.Struct, frozen=True):
+    """Result lines that follow each other: the ordinals of their requests, ascending, how each went, and the
+    bytes of each text, which stand side by side in `text`, newlines included."""
 
-    line: int
-    status: int | None
+    lines: Sequence[int]
+    statuses: Sequence[int]
+    sizes: Sequence[int]
     text: bytes
 
-    @property
-    def succeeded(self) -> bool:
-        """Whether it belongs into the output file."""
-        return self.status is not None and 200 <= self.status < 300
+    def part(self, first: int, end: int) -> "Stretch":
+        """Those from the one at `first` to the one before `end`, counted from 0."""
+        before = sum(self.sizes[:first])
+        sizes = self.sizes[first:end]
+        text = self.text[before : before + sum(sizes)]
+        return Stretch(self.lines[first:end], self.statuses[first:end], sizes, text)
+
+    def by_file(self) -> Iterator[tuple[bool, int, bytes]]:
+        """Runs of lines that belong into the same file: whether that is the output file, how many there are,
+        and their text."""
+        if _is_success(min(self.statuses)) and _is_success(max(self.statuses)):
+            yield True, len(self.lines), self.text
+            return
+        start = 0
+        for success, run in groupby(
+            zip(self.statuses, self.sizes, strict=True), lambda line: _is_success(line[0])
+        ):
+            sizes = [size for _, size in run]
+            end = start + sum(sizes)
+            yield success, len(sizes), self.text[start:end]
+            start = end
 
 
-async def in_line_order(
-    log: Log, batch_id: str, memory_bytes: int = MEMORY_BYTES
-) -> AsyncIterator[list[ResultLine]]:
+def _is_success(status: int) -> bool:
+    return 200 <= status < 300
+
+
+async def in_line_order(log: Log, batch_id: str, memory_bytes: int = MEMORY_BYTES) -> AsyncIterator[Stretch]:
     """Every result line recorded for a batch, in line order, in stretches that were recorded together;
     nothing may be recorded any more.
 
-    Raises `ResultsDamaged` where an attachment is missing, its lines do not have the digest that was
-    recorded, or a line was recorded twice.
+    Raises `ResultsDamaged` where an attachment is missing or not what was recorded, or a line was recorded
+    twice.
     """
     flushes = await _flushes(log, batch_id)
     bodies = _Bodies(log, batch_id, memory_bytes)
@@ -72,7 +92,7 @@ async def in_line_order(
             not opened or flushes[upcoming] >> _VERSION_BITS <= opened[0].line
         ):
             version = flushes[upcoming] & (1 << _VERSION_BITS) - 1
-            heapq.heappush(opened, await _open(log, batch_id, version))
+            heapq.heappush(opened, await bodies.open(version, opened))
             upcoming += 1
         flush = heapq.heappop(opened)
         if flush.line <= before:
@@ -80,9 +100,10 @@ async def in_line_order(
         others = [opened[0].line] if opened else []
         if upcoming < len(flushes):
             others.append(flushes[upcoming] >> _VERSION_BITS)
-        body = flush.body or await bodies.load(flush, opened)
-        stretch = flush.read_below(min(others, default=None), body)
-        before = stretch[-1].line
+        if flush.body is None:
+            await bodies.load(flush, opened)
+        stretch = flush.read_below(min(others, default=None))
+        before = stretch.lines[-1]
         yield stretch
         if flush.ended:
             bodies.let_go(flush)
@@ -101,31 +122,19 @@ async def _flushes(log: Log, batch_id: str) -> "array[int]":
     return array("Q", sorted(found))
 
 
-async def _open(log: Log, batch_id: str, version: int) -> "_Flush":
-    events, page = await asyncio.gather(
-        log.stream(batch_id, after=version - 1, limit=1), log.facts(batch_id, after=version - 1, limit=1)
-    )
-    if not events or not page or events[0].event_id != page[0][1]:
-        raise ResultsDamaged(f"batch {batch_id} has no event {version} any more")
-    return _Flush(events[0], unpack_facts(page[0][2]))
-
-
 class _Flush:
     """An open flush: its lines, the next of which stands at `line`, and its body while that is held."""
 
-    def __init__(self, event: RecordedEvent, facts: LineFacts) -> None:
-        completed = decode(event.type, event.data)
-        if not isinstance(completed, LinesCompleted):
-            raise ResultsDamaged(f"event {event.event_id} has facts of lines, but is a {event.type}")
-        self.event_id: UUID = event.event_id
-        self.lines = facts.lines
+    def __init__(self, version: int, recorded: RecordedFlush) -> None:
+        facts = unpack_facts(recorded.lines)
+        self.version = version
         self.body: bytes | None = None
-        self._root = completed.root
+        self.line = facts.lines[0]
+        self._lines = facts.lines
         self._statuses = facts.statuses
         self._sizes = facts.sizes
         self._next = 0
         self._offset = 0
-        self.line = facts.lines[0]
 
     def __lt__(self, other: "_Flush") -> bool:
         return self.line < other.line
@@ -133,40 +142,30 @@ class _Flush:
     @property
     def ended(self) -> bool:
         """Whether all of its lines were read."""
-        return self._next == len(self.lines)
+        return self._next == len(self._lines)
 
-    def read_below(self, bound: int | None, body: bytes) -> list[ResultLine]:
-        """The line at which it stands and those after it that are below `bound` (None: all)."""
-        lines, first = self.lines, self._next
+    @property
+    def size(self) -> int:
+        """Bytes of its body."""
+        return sum(self._sizes)
+
+    def read_below(self, bound: int | None) -> Stretch:
+        """The line at which it stands and those after it that are below `bound` (None: all). Its body must be
+        held."""
+        assert self.body is not None
+        lines, first = self._lines, self._next
         end = len(lines) if bound is None else max(first + 1, bisect_left(lines, bound, first))
-        stretch, offset = [], self._offset
-        for line, status, size in zip(
-            lines[first:end], self._statuses[first:end], self._sizes[first:end], strict=True
-        ):
-            stretch.append(ResultLine(line, status, body[offset : offset + size]))
-            offset += size
-        self._next, self._offset = end, offset
+        sizes = self._sizes[first:end]
+        text = self.body[self._offset : self._offset + sum(sizes)]
+        stretch = Stretch(lines[first:end], self._statuses[first:end], sizes, text)
+        self._next, self._offset = end, self._offset + len(text)
         if not self.ended:
             self.line = lines[end]
         return stretch
 
-    def unpack(self, stored: bytes, salt: bytes) -> bytes:
-        """The body of its stored form, proven to be what was recorded. A large one takes milliseconds."""
-        try:
-            body = unpack_block(stored, limit=max(1, sum(self._sizes)))
-        except zstandard.ZstdError as error:
-            raise ResultsDamaged(f"the results of event {self.event_id} cannot be unpacked") from error
-        results, start = [], 0
-        for size in self._sizes:
-            results.append(body[start : start + size])
-            start += size
-        if start != len(body) or root_digest(self.lines, results, salt) != self._root:
-            raise ResultsDamaged(f"the results of event {self.event_id} do not have the recorded digest")
-        return body
-
 
 class _Bodies:
-    """Reads the bodies of open flushes and holds as many as it may."""
+    """Opens flushes, reads their bodies, and holds as many of these as it may."""
 
     def __init__(self, log: Log, batch_id: str, memory_bytes: int) -> None:
         self._log = log
@@ -174,25 +173,56 @@ class _Bodies:
         self._memory_bytes = memory_bytes
         self._held_bytes = 0
 
-    async def load(self, flush: _Flush, opened: list[_Flush]) -> bytes:
-        """The body of `flush`, one of those `opened`; others are let go where it takes too much."""
-        attachment = await self._log.attachment(flush.event_id)
-        if attachment is None:
-            raise ResultsDamaged(
-                f"the results of event {flush.event_id} of batch {self._batch_id} are gone from the log"
-            )
-        if len(attachment.body) > INLINE_BYTES:
-            body = await asyncio.to_thread(flush.unpack, attachment.body, attachment.salt)
-        else:
-            body = flush.unpack(attachment.body, attachment.salt)
-        while self._held_bytes and self._held_bytes + len(body) > self._memory_bytes:
-            self.let_go(max(held for held in opened if held.body is not None))
-        flush.body = body
-        self._held_bytes += len(body)
-        return body
+    async def open(self, version: int, opened: list[_Flush]) -> _Flush:
+        """The flush of this version with its body, which is needed next."""
+        recorded = await self._recorded(version)
+        flush = _Flush(version, recorded)
+        await self._hold(flush, recorded, opened)
+        return flush
+
+    async def load(self, flush: _Flush, opened: list[_Flush]) -> None:
+        """Reads the body of `flush` again."""
+        await self._hold(flush, await self._recorded(flush.version), opened)
 
     def let_go(self, flush: _Flush) -> None:
         """Drops a body; it can be loaded again."""
         if flush.body is not None:
             self._held_bytes -= len(flush.body)
             flush.body = None
+
+    async def _recorded(self, version: int) -> RecordedFlush:
+        recorded = await self._log.flushed(self._batch_id, version)
+        if recorded is None:
+            raise ResultsDamaged(f"batch {self._batch_id} has no event {version} with results any more")
+        return recorded
+
+    async def _hold(self, flush: _Flush, recorded: RecordedFlush, opened: list[_Flush]) -> None:
+        """Takes a body in; others of those `opened` are let go where it takes too much."""
+        if recorded.attachment is None:
+            raise ResultsDamaged(
+                f"the results of event {recorded.event_id} of batch {self._batch_id} are gone from the log"
+            )
+        if len(recorded.attachment.body) > INLINE_BYTES:
+            body = await asyncio.to_thread(_unpack, recorded, flush.size)
+        else:
+            body = _unpack(recorded, flush.size)
+        while self._held_bytes and self._held_bytes + len(body) > self._memory_bytes:
+            self.let_go(max(held for held in opened if held.body is not None))
+        flush.body = body
+        self._held_bytes += len(body)
+
+
+def _unpack(recorded: RecordedFlush, size: int) -> bytes:
+    """The body of its stored form, proven to be what was recorded. A large one takes milliseconds."""
+    attachment = recorded.attachment
+    if attachment is None or attachment.digest != recorded.attachment_digest:
+        raise ResultsDamaged(f"the results of event {recorded.event_id} do not have the recorded digest")
+    try:
+        body = unpack_block(attachment.body, limit=max(1, size))
+    except zstandard.ZstdError as error:
+        raise ResultsDamaged(f"the results of event {recorded.event_id} cannot be unpacked") from error
+    if len(body) != size:
+        raise ResultsDamaged(
+            f"the results of event {recorded.event_id} are {len(body)} bytes and not the {size} of its lines"
+        )
+    return body

@@ -1,6 +1,6 @@
 """Streams result lines into the two files of a batch: those that succeeded and the others, beside each other.
 
-At most a few hundred kilobytes of each wait for storage, or one line where that is larger.
+At most the lines of two flushes of each wait for storage.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from engine.line_order import ResultLine
+from engine.line_order import NEVER_RUN, Stretch
 from events.failpoint import at
 from storage.store import StorageError, Store, Stored
 
@@ -36,7 +36,7 @@ class ResultFiles(msgspec.Struct, frozen=True):
         return [stored for stored in (self.output, self.errors) if stored is not None]
 
 
-async def put_result_files(store: Store, stretches: AsyncGenerator[list[ResultLine], None]) -> ResultFiles:
+async def put_result_files(store: Store, stretches: AsyncGenerator[Stretch, None]) -> ResultFiles:
     """Puts both files under fresh keys. When it raises, neither stays; what a cancelled call leaves is swept.
 
     Raises what `stretches` raises, and as `Store.put`.
@@ -46,14 +46,13 @@ async def put_result_files(store: Store, stretches: AsyncGenerator[list[ResultLi
     try:
         async with asyncio.TaskGroup() as putting, aclosing(stretches):
             async for stretch in stretches:
-                succeeded = [line.text for line in stretch if line.succeeded]
-                others = [line.text for line in stretch if not line.succeeded]
-                never_run = sum(line.status is None for line in stretch)
-                completed += len(succeeded)
-                failed += len(others) - never_run
-                unrun += never_run
-                await output.write(succeeded, putting)
-                await errors.write(others, putting)
+                for succeeded, lines, text in stretch.by_file():
+                    if succeeded:
+                        completed += lines
+                    else:
+                        failed += lines
+                    await (output if succeeded else errors).write(text, putting)
+                unrun += stretch.statuses.count(NEVER_RUN)
             await output.end(putting)
             await errors.end(putting)
     except BaseExceptionGroup as group:
@@ -61,7 +60,7 @@ async def put_result_files(store: Store, stretches: AsyncGenerator[list[ResultLi
         for file in (output, errors):
             await file.remove(first)
         raise first from None
-    return ResultFiles(output.stored, errors.stored, completed, failed, unrun)
+    return ResultFiles(output.stored, errors.stored, completed, failed - unrun, unrun)
 
 
 async def remove_result_files(store: Store, files: ResultFiles) -> None:
@@ -81,12 +80,11 @@ class _File:
         self._handed: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)
         self._begun = False
 
-    async def write(self, texts: list[bytes], putting: asyncio.TaskGroup) -> None:
-        for text in texts:
-            self._held.append(text)
-            self._held_bytes += len(text)
-            if self._held_bytes >= HANDED_BYTES:
-                await self._hand_over(putting)
+    async def write(self, text: bytes, putting: asyncio.TaskGroup) -> None:
+        self._held.append(text)
+        self._held_bytes += len(text)
+        if self._held_bytes >= HANDED_BYTES:
+            await self._hand_over(putting)
 
     async def end(self, putting: asyncio.TaskGroup) -> None:
         if self._held:

@@ -74,6 +74,16 @@ class Flush(msgspec.Struct, frozen=True):
 FlushResult = Literal["recorded", "lost"]
 
 
+class RecordedFlush(msgspec.Struct, frozen=True):
+    """A flush as the log holds it: its event, the facts of its lines, the digest of its attachment as it was
+    recorded, and the attachment itself (None where it was erased)."""
+
+    event_id: UUID
+    lines: bytes
+    attachment_digest: bytes
+    attachment: Attachment | None
+
+
 class Log(Protocol):
     """Append-only, dense positions in commit order, one version per event and stream."""
 
@@ -119,6 +129,10 @@ class Log(Protocol):
         self, batch_id: str, *, after: int = 0, limit: int = 100
     ) -> list[tuple[int, UUID, bytes]]:
         """(version, event id, `lines`) of a batch's `LinesCompleted` events, in order."""
+        ...
+
+    async def flushed(self, batch_id: str, version: int) -> RecordedFlush | None:
+        """The `LinesCompleted` event of a batch at this version; None where there is none."""
         ...
 
     async def attachment(self, event_id: UUID, ordinal: int = 0) -> Attachment | None:

@@ -11,7 +11,7 @@ from events.database import Database
 from events.errors import VersionConflict
 from events.event import Attachment, NewEvent, RecordedEvent
 from events.failpoint import at
-from events.log import Board, Flush, FlushResult, Leadership, Row
+from events.log import Board, Flush, FlushResult, Leadership, RecordedFlush, Row
 from events.statements import load_statements
 
 _SQL: Final = load_statements("events", "sql/log.sql")
@@ -100,6 +100,15 @@ class PostgresLog:
         async with self._database.reading() as connection:
             rows = await connection.fetch(_SQL["facts"], batch_id, after, limit)
         return [(row["version"], row["event_id"], row["lines"]) for row in rows]
+
+    async def flushed(self, batch_id: str, version: int) -> RecordedFlush | None:
+        """See `Log.flushed`."""
+        async with self._database.reading() as connection:
+            row = await connection.fetchrow(_SQL["flushed"], batch_id, version)
+        if row is None:
+            return None
+        body = None if row["body"] is None else Attachment(body=row["body"], salt=row["salt"])
+        return RecordedFlush(row["event_id"], row["lines"], row["attachments"], body)
 
     async def attachment(self, event_id: UUID, ordinal: int = 0) -> Attachment | None:
         """See `Log.attachment`."""

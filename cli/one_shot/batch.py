@@ -74,8 +74,8 @@ async def write_results(stack: Stack, batch_id: str, output: Path, errors: Path 
         whole_file(output) as target,
     ):
         async for stretch in in_line_order(stack.journal.log, batch_id):
-            for line in stretch:
-                (target if failed is None or line.succeeded else failed).write(line.text)
+            for succeeded, _, text in stretch.by_file():
+                (target if failed is None or succeeded else failed).write(text)
 
 
 async def _begin(stack: Stack, source: Path, endpoint: str) -> Seen[Batch]:

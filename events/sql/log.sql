@@ -25,6 +25,12 @@ FROM events WHERE position > $1 ORDER BY position LIMIT $2
 SELECT version, event_id, lines
 FROM events WHERE stream_id = $1 AND version > $2 AND lines IS NOT NULL ORDER BY version LIMIT $3
 
+-- name: flushed
+-- One flush of a batch, with its body.
+SELECT e.event_id, e.lines, e.attachments, a.salt, a.body
+FROM events e LEFT JOIN attachments a ON a.event_id = e.event_id AND a.ordinal = 0
+WHERE e.stream_id = $1 AND e.version = $2 AND e.lines IS NOT NULL
+
 -- name: attachment
 -- One body of an event.
 SELECT salt, body FROM attachments WHERE event_id = $1 AND ordinal = $2

@@ -2,19 +2,20 @@
 held."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import cast
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.line_order import ResultLine, ResultsDamaged, in_line_order
+from engine.line_order import ResultsDamaged, Stretch, in_line_order
 from events.batch import LinesCompleted, Usage
 from events.catalog import encode
 from events.event import Attachment, RecordedEvent
 from events.lines import LineOutcome, pack_block, pack_facts, root_digest
-from events.log import Log
+from events.log import Log, RecordedFlush
 from tests.engine.recorded import outcome, shuffled, stamped
 
 BATCH = "batch_1"
@@ -25,6 +26,7 @@ class FlushesOnly:
 
     def __init__(self, flushes: Sequence[Sequence[LineOutcome]]) -> None:
         self._events: list[tuple[RecordedEvent, bytes]] = []
+        self._digests: dict[UUID, bytes] = {}
         self.bodies: dict[UUID, Attachment] = {}
         self.given = 0
         for version, part in enumerate(flushes, 3):
@@ -35,6 +37,7 @@ class FlushesOnly:
             event = stamped(BATCH, version, type_, data)
             self._events.append((event, pack_facts(part, 0)))
             self.bodies[event.event_id] = attachment
+            self._digests[event.event_id] = attachment.digest
 
     async def facts(
         self, batch_id: str, *, after: int = 0, limit: int = 100
@@ -42,17 +45,26 @@ class FlushesOnly:
         later = [(e.version, e.event_id, facts) for e, facts in self._events if e.version > after]
         return later[:limit]
 
-    async def stream(self, stream_id: str, *, after: int = 0, limit: int = 1000) -> list[RecordedEvent]:
-        return [e for e, _ in self._events if e.version > after][:limit]
-
-    async def attachment(self, event_id: UUID, ordinal: int = 0) -> Attachment | None:
+    async def flushed(self, batch_id: str, version: int) -> RecordedFlush | None:
         self.given += 1
-        return self.bodies.get(event_id)
+        for event, facts in self._events:
+            if event.version == version:
+                id = event.event_id
+                return RecordedFlush(id, facts, self._digests[id], self.bodies.get(id))
+        return None
 
 
-async def ordered(log: FlushesOnly, memory_bytes: int = 1 << 20) -> list[ResultLine]:
-    stretches = in_line_order(cast(Log, log), BATCH, memory_bytes)
-    return [line async for stretch in stretches for line in stretch]
+Line = tuple[int, int, bytes]
+
+
+async def ordered(log: FlushesOnly, memory_bytes: int = 1 << 20) -> list[Line]:
+    """(line, status, text) of each."""
+    lines: list[Line] = []
+    async for stretch in in_line_order(cast(Log, log), BATCH, memory_bytes):
+        parts = [stretch.part(n, n + 1) for n in range(len(stretch.lines))]
+        lines += [(part.lines[0], part.statuses[0], part.text) for part in parts]
+        assert b"".join(text for _, _, text in stretch.by_file()) == stretch.text
+    return lines
 
 
 @st.composite
@@ -73,9 +85,7 @@ def recordings(draw: st.DrawFn) -> list[list[LineOutcome]]:
 async def test_any_recording_comes_out_in_line_order(
     flushes: list[list[LineOutcome]], memory_bytes: int
 ) -> None:
-    expected = sorted(
-        (ResultLine(o.line, o.status, o.result) for part in flushes for o in part), key=lambda r: r.line
-    )
+    expected = sorted((o.line, o.status, o.result) for part in flushes for o in part)
 
     assert await ordered(FlushesOnly(flushes), memory_bytes) == expected
 
@@ -86,7 +96,7 @@ async def test_chunks_recorded_in_reverse_are_read_once() -> None:
 
     found = await ordered(log, memory_bytes=1)
 
-    assert [line.line for line in found] == list(range(1000))
+    assert [line for line, _, _ in found] == list(range(1000))
     assert log.given == len(chunks)
 
 
@@ -105,7 +115,7 @@ async def test_without_room_a_body_is_read_again_rather_than_held() -> None:
 
     found = await ordered(log, memory_bytes=1)
 
-    assert [line.line for line in found] == list(range(20))
+    assert [line for line, _, _ in found] == list(range(20))
     assert log.given == 20
 
 
@@ -149,10 +159,24 @@ async def test_a_body_that_is_not_what_was_recorded_is_refused(damaged: bytes) -
 async def test_an_event_that_is_gone_is_refused() -> None:
     log = FlushesOnly([[outcome(BATCH, 0)]])
 
-    async def none(stream_id: str, *, after: int = 0, limit: int = 1000) -> list[RecordedEvent]:
-        return [stamped(BATCH, 3, "LinesCompleted", "{}", uuid4())]
+    async def none(batch_id: str, version: int) -> RecordedFlush | None:
+        return None
 
-    log.stream = none  # type: ignore[method-assign]  # another event in its place
+    log.flushed = none  # type: ignore[method-assign]  # an event that was there a moment ago
 
-    with pytest.raises(ResultsDamaged, match="no event 3 any more"):
+    with pytest.raises(ResultsDamaged, match="no event 3 with results any more"):
         await ordered(log)
+
+
+@given(statuses=st.lists(st.sampled_from([200, 201, 404, -1, 0]), min_size=1))
+def test_the_lines_of_a_stretch_part_into_runs_of_one_file(statuses: list[int]) -> None:
+    texts = [b"%d\n" % n for n in range(len(statuses))]
+    stretch = Stretch(range(len(texts)), statuses, [len(text) for text in texts], b"".join(texts))
+
+    runs = list(stretch.by_file())
+
+    for succeeded in (True, False):
+        belong = [text for text, s in zip(texts, statuses, strict=True) if (200 <= s < 300) == succeeded]
+        assert b"".join(text for to, _, text in runs if to == succeeded) == b"".join(belong)
+        assert sum(count for to, count, _ in runs if to == succeeded) == len(belong)
+    assert all(before[0] != after[0] for before, after in pairwise(runs))
