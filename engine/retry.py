@@ -11,6 +11,7 @@ Time and randomness come from the caller. What the waits are made of:
 
 import email.utils
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final, Literal
 
 import msgspec
@@ -91,7 +92,7 @@ def judge(result: Reply | InvalidResponse | UpstreamFailure) -> Verdict:
     """Looks the end of one try up in the table."""
     match result:
         case Reply():
-            return Verdict(_rule_of(result.status), str(result.status))
+            return _verdict_of(result.status)
         case InvalidResponse(status, content_type, size):
             said = f"status {status} with {size} bytes that are not JSON (content type {content_type[:100]})"
             return Verdict(FAILURES[InvalidResponse], "not JSON", f"The upstream answered {said}.")
@@ -102,9 +103,10 @@ def judge(result: Reply | InvalidResponse | UpstreamFailure) -> Verdict:
             return Verdict(rule, result.reason, f"The upstream gave no usable answer: {result.reason}.")
 
 
-def _rule_of(status: int) -> Rule:
+@lru_cache(maxsize=1000)
+def _verdict_of(status: int) -> Verdict:
     rule = STATUSES.get(str(status)) or STATUSES.get(f"{status // 100}xx")
-    return rule if rule is not None else STATUSES["4xx"]
+    return Verdict(rule if rule is not None else STATUSES["4xx"], str(status))
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
