@@ -35,14 +35,14 @@ check: setup ## Check style, types, the directions of imports, and the rules of 
 	$(BIN)/pytest -q tests/house
 
 test: setup ## Run every test but the soak
-	@$(call BROKER)
+	@$(call SERVERS)
 	$(BIN)/pytest -q $(ROOMS:%=tests/%)
 
 demo: setup ## Run a batch of 2,000 lines through an embedded stack and show what happened
 	$(BIN)/batchmill demo
 
 soak: setup ## Run the full matrix of crashes and the long runs
-	@$(call BROKER)
+	@$(call SERVERS)
 	$(BIN)/pytest -q -m soak --timeout 3600 tests
 
 bench: setup ## Measure throughput and memory on this machine
@@ -68,8 +68,9 @@ NEED = command -v $(1) >/dev/null || { test "$$(id -u)" = 0 && command -v apt-ge
 	  && apt-get -qq install -y --no-install-recommends $(2) >/dev/null; } \
 	|| { echo 'This needs $(1) (Debian: apt-get install $(2)).' >&2; exit 1; }
 
-# Tests start brokers of their own from it; where that can be told, the package starts no service.
-BROKER = export PATH="$$PATH:/usr/sbin" RUNLEVEL=1; $(call NEED,rabbitmq-server,rabbitmq-server)
+# Tests start servers of their own from these; where that can be told, the packages start no service.
+SERVERS = export PATH="$$PATH:/usr/sbin" RUNLEVEL=1; $(call NEED,rabbitmq-server,rabbitmq-server); \
+	$(call NEED,pgbouncer,pgbouncer)
 
 FIND_PYTHON = for name in python3.13 python3.12 python3.11 python3; do \
 	  if "$$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \

@@ -130,10 +130,10 @@ class Database:
 
 
 async def single_connection(url: str) -> "asyncpg.Connection[asyncpg.Record]":
-    """A connection outside the pools, for what needs a long transaction or the owner's login. Raises
-    `DatabaseUnavailable`."""
+    """A connection outside the pools, for what needs a long transaction or the owner's login; it keeps no
+    prepared statements. Raises `DatabaseUnavailable`."""
     try:
-        return await asyncpg.connect(url, timeout=CONNECT_SECONDS)
+        return await asyncpg.connect(url, timeout=CONNECT_SECONDS, statement_cache_size=0)
     except (*LOST, asyncpg.PostgresError) as error:
         raise _cannot_connect(place_of(url), error) from error
 

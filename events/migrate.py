@@ -1,9 +1,10 @@
 """Brings a database to this program's schema, and refuses one that does not fit.
 
-Each migration is one plain SQL file in `migrations/`, applied in one transaction, its digest kept. Its
-header says the oldest program that can still use the schema after it: only an older one is refused. Safe
-when several processes start at once (one advisory lock a database) and when several databases of one
-cluster migrate at once (the role is the cluster's).
+Each migration is one plain SQL file in `migrations/`, its digest kept. Its header says the oldest program
+that can still use the schema after it: only an older one is refused. All that are missing are applied in one
+transaction, so nothing is kept in the session, which may be one of a bouncer's. Safe when several processes
+start at once (one advisory lock a database) and when several databases of one cluster migrate at once (the
+role is the cluster's).
 """
 
 import asyncio
@@ -74,12 +75,13 @@ async def migrate(owner_url: str, app_login: str, *, program: str | None = None)
     """
     connection = await single_connection(owner_url)
     try:
-        await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
-        await connection.execute(f"SELECT pg_advisory_lock({_LOCK})")
-        await connection.execute(_TABLE)
-        await _refuse_what_does_not_fit(connection, program or program_version())
-        await _make_role(connection, app_login)
-        return await _apply_missing(connection)
+        async with connection.transaction():
+            await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
+            await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            await connection.execute(_TABLE)
+            await _refuse_what_does_not_fit(connection, program or program_version())
+            await _make_role(connection, app_login)
+            return await _apply_missing(connection)
     except LOST as error:
         raise DatabaseUnavailable(f"the database went away in a migration; run it again: {error}") from error
     except asyncpg.InsufficientPrivilegeError as error:
@@ -137,16 +139,14 @@ async def _apply_missing(connection: "asyncpg.Connection[asyncpg.Record]") -> li
     applied = {row["number"] for row in await connection.fetch("SELECT number FROM schema_migrations")}
     missing = [m for m in migrations() if m.number not in applied]
     for step in missing:
-        async with connection.transaction():
-            await connection.execute(step.sql)
-            await connection.execute(
-                "INSERT INTO schema_migrations (number, name, sha256, oldest_program)"
-                " VALUES ($1, $2, $3, $4)",
-                step.number,
-                step.name,
-                step.sha256,
-                step.oldest,
-            )
+        await connection.execute(step.sql)
+        await connection.execute(
+            "INSERT INTO schema_migrations (number, name, sha256, oldest_program) VALUES ($1, $2, $3, $4)",
+            step.number,
+            step.name,
+            step.sha256,
+            step.oldest,
+        )
     return [m.name for m in missing]
 
 
@@ -156,23 +156,27 @@ async def _make_role(connection: "asyncpg.Connection[asyncpg.Record]", app_login
     Roles belong to the whole cluster: another database's migration may do the same at this moment, which
     Postgres reports in several ways; the next look then finds it done.
     """
-    database = await connection.fetchval("SELECT current_database()")
-    owner = await connection.fetchval("SELECT current_user")
     for attempt in range(10):
         try:
-            if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", ROLE):
-                await connection.execute(f"CREATE ROLE {ROLE} NOLOGIN")
-            member = await connection.fetchval("SELECT pg_has_role($1, $2, 'MEMBER')", app_login, ROLE)
-            if not member:
-                await connection.execute(f"GRANT {ROLE} TO {_quoted(app_login)}")
-            if app_login != owner:
-                login_here = f"{_quoted(app_login)} IN DATABASE {_quoted(database)}"
-                for name, value in _TIMEOUTS:
-                    await connection.execute(f"ALTER ROLE {login_here} SET {name} = '{value}'")
+            async with connection.transaction():  # within the one around it: a try that fails spoils nothing
+                await _try_to_make_role(connection, app_login)
             return
         except (asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError, asyncpg.InternalServerError):
             await asyncio.sleep(0.05 * (attempt + 1))
     raise SchemaRefused(f"could not make the role {ROLE}: other migrations kept changing it; run it again")
+
+
+async def _try_to_make_role(connection: "asyncpg.Connection[asyncpg.Record]", app_login: str) -> None:
+    database = await connection.fetchval("SELECT current_database()")
+    owner = await connection.fetchval("SELECT current_user")
+    if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", ROLE):
+        await connection.execute(f"CREATE ROLE {ROLE} NOLOGIN")
+    if not await connection.fetchval("SELECT pg_has_role($1, $2, 'MEMBER')", app_login, ROLE):
+        await connection.execute(f"GRANT {ROLE} TO {_quoted(app_login)}")
+    if app_login != owner:
+        login_here = f"{_quoted(app_login)} IN DATABASE {_quoted(database)}"
+        for name, value in _TIMEOUTS:
+            await connection.execute(f"ALTER ROLE {login_here} SET {name} = '{value}'")
 
 
 def _parts(version: str) -> tuple[int, ...]:

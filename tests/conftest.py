@@ -1,7 +1,7 @@
 """What the tests of every room may ask for: a real Postgres server and a fresh database on it, a real broker
 and a place on it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
@@ -9,6 +9,7 @@ import pytest_asyncio
 from cli.embedded.postgres import LOGIN
 from events.migrate import migrate
 from events.topology import Topology
+from tests.pgbouncer import Bouncer, running_bouncer
 from tests.postgres import Database, PostgresServer, running_server
 from tests.rabbit import Broker, place_on, shared_broker
 from tests.rabbit_node import RabbitNode, installed_server, running_node
@@ -42,6 +43,13 @@ async def empty_database(postgres_server: PostgresServer) -> AsyncIterator[Datab
     """A database of this test's own in which nothing was migrated yet."""
     async with postgres_server.new_database() as fresh:
         yield fresh
+
+
+@pytest.fixture(scope="session")
+def bouncer(postgres_server: PostgresServer) -> Iterator[Bouncer]:
+    """A PgBouncer in transaction mode in front of the server of this session."""
+    with running_bouncer(postgres_server) as running:
+        yield running
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 CONTAINER_IMAGE = "postgres:15-alpine"
 """The oldest major that the SQL of this project promises to run on."""
 
-_ROLE_PASSWORD = "batchmill-test"
+ROLE_PASSWORD = "batchmill-test"
+"""Of the owner's and the application's role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,11 @@ class PostgresServer:
             roles = {row["rolname"] for row in await connection.fetch("SELECT rolname FROM pg_roles")}
             if OWNER not in roles:
                 await connection.execute(f"CREATE ROLE {OWNER}")
-            await connection.execute(f"ALTER ROLE {OWNER} LOGIN CREATEROLE PASSWORD '{_ROLE_PASSWORD}'")
+            await connection.execute(f"ALTER ROLE {OWNER} LOGIN CREATEROLE PASSWORD '{ROLE_PASSWORD}'")
             if LOGIN not in roles:
                 await connection.execute(f"CREATE ROLE {LOGIN}")
                 await connection.execute(f"GRANT {LOGIN} TO {OWNER} WITH ADMIN OPTION")
-            await connection.execute(f"ALTER ROLE {LOGIN} LOGIN PASSWORD '{_ROLE_PASSWORD}'")
+            await connection.execute(f"ALTER ROLE {LOGIN} LOGIN PASSWORD '{ROLE_PASSWORD}'")
         finally:
             await connection.close()
 
@@ -90,7 +91,7 @@ class PostgresServer:
         parts = urlsplit(self.superuser_url)
         where = parts.netloc
         if role is not None:
-            where = f"{role}:{_ROLE_PASSWORD}@{where.rpartition('@')[2]}"
+            where = f"{role}:{ROLE_PASSWORD}@{where.rpartition('@')[2]}"
         return urlunsplit(parts._replace(netloc=where, path=f"/{database}"))
 
 

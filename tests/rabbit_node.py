@@ -69,7 +69,7 @@ class RabbitNode:
     def __init__(self, server: Path, folder: Path) -> None:
         self._server = server
         self._folder = folder
-        self._port, self._secure_port, self._epmd_port, distribution = _free_ports(4)
+        self._port, self._secure_port, self._epmd_port, distribution = free_ports(4)
         self._name = f"t{self._port}@localhost"
         self._hosts: list[str] = []
         self._epmd: subprocess.Popen[bytes] | None = None
@@ -270,7 +270,8 @@ async def running_node(server: Path) -> AsyncIterator[RabbitNode]:
             await node.close()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens on, all different."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:

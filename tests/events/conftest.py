@@ -1,14 +1,17 @@
 """What the tests of the log ask for."""
 
 from collections.abc import AsyncIterator
+from typing import Literal
 
 import asyncpg
 import pytest
 import pytest_asyncio
 
 from tests.events.stage import Stage, open_stage
+from tests.pgbouncer import Bouncer
 from tests.postgres import Database, PostgresServer
 
+Way = Literal["direct", "pgbouncer"]
 EMPTY = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid();
@@ -37,8 +40,21 @@ async def database(shared_database: Database) -> Database:
     return shared_database
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A module with `WAYS_TO_THE_DATABASE` has its stages opened in each of these ways."""
+    ways = getattr(metafunc.module, "WAYS_TO_THE_DATABASE", None)
+    if ways is not None and "stage" in metafunc.fixturenames:
+        metafunc.parametrize("stage", ways, indirect=True)
+
+
 @pytest.fixture
-async def stage(database: Database) -> AsyncIterator[Stage]:
+async def stage(request: pytest.FixtureRequest, database: Database) -> AsyncIterator[Stage]:
     """A log, its read models and its work board, with the application's rights."""
-    async with open_stage(database.app_url) as opened:
-        yield opened
+    way: Way = getattr(request, "param", "direct")
+    if way == "direct":
+        async with open_stage(database.app_url) as opened:
+            yield opened
+    else:
+        bouncer: Bouncer = request.getfixturevalue("bouncer")
+        async with open_stage(bouncer.before(database).app_url, statement_cache=0) as opened:
+            yield opened

@@ -27,6 +27,8 @@ from tests.events.proxy import proxy_to
 from tests.events.stage import PROJECT, Stage, batch_created, flush_of, open_stage
 from tests.postgres import Database
 
+WAYS_TO_THE_DATABASE = ("direct", "pgbouncer")
+
 
 @pytest.fixture
 def _disarm() -> Iterator[None]:

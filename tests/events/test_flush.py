@@ -18,6 +18,8 @@ from tests.events.proxy import proxy_to
 from tests.events.stage import Stage, flush_of, open_stage
 from tests.postgres import Database
 
+WAYS_TO_THE_DATABASE = ("direct", "pgbouncer")
+
 
 @pytest.fixture
 def _disarm() -> Iterator[None]:

@@ -16,6 +16,8 @@ from events.log import Row
 from events.read_models import ModelWrite, Page, model_write
 from tests.events.stage import PROJECT, Stage, flush_of
 
+WAYS_TO_THE_DATABASE = ("direct", "pgbouncer")
+
 
 async def row_version(stage: Stage, id: str) -> int:
     async with stage.database.reading() as connection:

@@ -11,6 +11,8 @@ from events.errors import LeadershipLost
 from events.log import Board
 from tests.events.stage import PROJECT, Stage, flush_of
 
+WAYS_TO_THE_DATABASE = ("direct", "pgbouncer")
+
 
 async def test_lines_are_handed_out_once_and_only_as_far_as_there_are_any(stage: Stage) -> None:
     leader = await stage.lead()
