@@ -54,12 +54,15 @@ class Entry(msgspec.Struct):
     at: float
     what: str
     body: str = ""
+    by: str = ""
+    port: int = 0
 
 
 class Visit(msgspec.Struct):
     """One try of a line as the upstream saw it. Times are the machine's monotonic clock, the same for every
     process; `outcome` is a status, "html", "dropped", or "gone" (the client went away), None while under way.
-    `body` is the hex SHA-256 of the request's body."""
+    `body` is the hex SHA-256 of the request's body, `by` the key that it came with,
+    and `port` the other end of its connection."""
 
     line: str
     number: int
@@ -67,6 +70,8 @@ class Visit(msgspec.Struct):
     ended: float | None = None
     outcome: str | None = None
     body: str = ""
+    by: str = ""
+    port: int = 0
 
 
 def visits(ledger: Path) -> list[Visit]:
@@ -76,7 +81,9 @@ def visits(ledger: Path) -> list[Visit]:
     for text in whole[: whole.rfind(b"\n") + 1].splitlines():
         entry = msgspec.json.decode(text, type=Entry)
         if entry.what == "began":
-            found[entry.line, entry.number] = Visit(entry.line, entry.number, entry.at, body=entry.body)
+            found[entry.line, entry.number] = Visit(
+                entry.line, entry.number, entry.at, body=entry.body, by=entry.by, port=entry.port
+            )
         else:
             visit = found[entry.line, entry.number]
             visit.ended, visit.outcome = entry.at, entry.what
@@ -131,7 +138,8 @@ class LedgerUpstream:
         directive = (marker[2] or b"").decode() if marker else ""
         self._tries[line] += 1
         number = self._tries[line]
-        self._write(line, number, "began", hashlib.sha256(body).hexdigest())
+        by = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        self._write(line, number, "began", hashlib.sha256(body).hexdigest(), by, _port_of(request))
         self.under_way += 1
         outcome = "gone"
         try:
@@ -182,8 +190,10 @@ class LedgerUpstream:
                 pass
         return _json(_success(line, name, argument), 200)
 
-    def _write(self, line: str, number: int, what: str, body: str = "") -> None:
-        entry = Entry(line, number, time.monotonic(), what, body)
+    def _write(
+        self, line: str, number: int, what: str, body: str = "", by: str = "", port: int = 0
+    ) -> None:
+        entry = Entry(line, number, time.monotonic(), what, body, by, port)
         os.write(self._ledger, msgspec.json.encode(entry) + b"\n")
         self._move()
 
@@ -200,6 +210,11 @@ def _named(response: web.StreamResponse | None) -> str:
     if response is None:
         return "dropped"
     return "html" if response.content_type == "text/html" else str(response.status)
+
+
+def _port_of(request: web.BaseRequest) -> int:
+    peer = None if request.transport is None else request.transport.get_extra_info("peername")
+    return peer[1] if isinstance(peer, tuple) else 0
 
 
 def _close(request: web.BaseRequest) -> None:

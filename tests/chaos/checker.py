@@ -3,6 +3,7 @@
 Nothing here asks a server: a test gathers a `Story`, and `broken_promises` names what is wrong with it.
 """
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +39,8 @@ class Result:
 
 @dataclass
 class Kill:
-    """A moment, on the machine's monotonic clock, at which whoever ran lines was dead or frozen.
+    """A moment, on the machine's monotonic clock, at which whoever ran lines was dead or frozen: all of them,
+    or the one that signs with the name `who`.
 
     What was frozen in the middle of sending a line goes on sending it when it thaws, at `thawed`: no clock
     that it looks at before can prevent that.
@@ -46,10 +48,38 @@ class Kill:
 
     at: float
     thawed: float | None = None
+    who: str | None = None
+
+    def struck(self, visit: Visit) -> bool:
+        """Whether a try may have been under way when its sender died. What a dead process sent last reaches
+        the upstream after its death."""
+        if self.who is None:
+            return visit.began <= self.at
+        return visit.by == self.who and visit.began <= self.at + ON_THE_WAY
 
     def sent_on_thawing(self, visit: Visit) -> bool:
         """Whether a try may have been under way when its sender froze, though it began after the thaw."""
         return self.thawed is not None and self.thawed <= visit.began <= self.thawed + ON_THE_WAY
+
+
+@dataclass
+class Trouble:
+    """What a connection to the upstream met with: from `at` until `until`, on the machine's monotonic clock,
+    nothing came through, or not everything. `port` is its near end as the upstream sees it; 0 while it has
+    not got there."""
+
+    at: float
+    until: float = math.inf
+    port: int = 0
+
+    def lost_answer(self, before: Visit, after: Visit) -> bool:
+        """Whether the answer to a try may not have arrived when the line was tried again."""
+        of_this = self.port == before.port
+        return of_this and before.began <= self.until + ON_THE_WAY and self.at <= after.began
+
+    def held(self, visit: Visit) -> bool:
+        """Whether a try may have been sent long before it reached the upstream."""
+        return self.port == visit.port and self.at <= visit.began <= self.until + ON_THE_WAY
 
 
 @dataclass(frozen=True)
@@ -57,7 +87,9 @@ class Story:
     """What was seen of a batch that has ended.
 
     `lines` are the custom_ids in input order; `polls` every answer of the API, the last one final;
-    `recorded` says when each line's outcome was recorded, on the clock of the visits.
+    `recorded` says when each line's outcome was recorded, on the clock of the visits; `again` are lines of
+    which the log holds another one. `live` are the read models by id, `folded` what they are when the log is
+    folded from its beginning. `troubles` are what connections to the upstream met with.
     """
 
     lines: Sequence[str]
@@ -66,7 +98,11 @@ class Story:
     errors: bytes
     visits: Sequence[Visit] = ()
     recorded: Mapping[str, float] = field(default_factory=dict)
+    again: Sequence[str] = ()
+    live: Mapping[str, object] = field(default_factory=dict)
+    folded: Mapping[str, object] = field(default_factory=dict)
     kills: Sequence[Kill] = ()
+    troubles: Sequence[Trouble] = ()
 
 
 def broken_promises(story: Story) -> list[str]:
@@ -80,6 +116,8 @@ def broken_promises(story: Story) -> list[str]:
         *_run_after_recorded(story),
         *_run_again_without_cause(story),
         *_never_run(story),
+        *_recorded_again(story),
+        *_folded_otherwise(story),
     ]
 
 
@@ -105,10 +143,25 @@ def repeats(story: Story) -> int:
     )
 
 
+def lost_answers(story: Story) -> int:
+    """How many tries were made again though nobody had died, as the network kept the answer."""
+    return sum(
+        not (_deserved(before) or _killed_between(story, before, after))
+        and _lost_between(story, before, after)
+        for before, after in _retried(story)
+    )
+
+
 def in_flight(story: Story, kill: Kill) -> int:
-    """Lines begun and not recorded at a kill: what may run again for it."""
-    begun = {visit.line for visit in story.visits if visit.began <= kill.at}
-    return sum(story.recorded.get(line, float("inf")) > kill.at for line in begun)
+    """Lines begun by those who were killed and not recorded then: what may run again for it."""
+    begun: dict[str, Visit] = {}
+    for visit in story.visits:
+        if visit.began <= kill.at or kill.struck(visit):
+            begun[visit.line] = visit
+    return sum(
+        kill.struck(visit) and story.recorded.get(line, float("inf")) > kill.at
+        for line, visit in begun.items()
+    )
 
 
 def _results(story: Story) -> list[Result]:
@@ -173,15 +226,16 @@ def _stage(poll: Mapping[str, Any]) -> int:
 def _run_after_recorded(story: Story) -> Iterator[str]:
     for visit in story.visits:
         recorded = story.recorded.get(visit.line)
-        thawing = any(kill.sent_on_thawing(visit) for kill in story.kills)
-        if recorded is not None and visit.began > recorded and not thawing:
+        sent_before = any(kill.sent_on_thawing(visit) for kill in story.kills) or _held(story, visit)
+        if recorded is not None and visit.began > recorded and not sent_before:
             late = visit.began - recorded
             yield f"{visit.line} was sent {late:.3f} s after its outcome was recorded"
 
 
 def _run_again_without_cause(story: Story) -> Iterator[str]:
     for before, after in _retried(story):
-        if not _deserved(before) and not _killed_between(story, before, after):
+        excused = _killed_between(story, before, after) or _lost_between(story, before, after)
+        if not _deserved(before) and not excused:
             yield f"{after.line} was sent again after {before.outcome}, and nobody had died"
 
 
@@ -190,6 +244,18 @@ def _never_run(story: Story) -> Iterator[str]:
     for result in _results(story) if story.visits else ():
         if result.line not in visited and result.code not in UNRUN:
             yield f"{result.line} has an outcome and was never sent"
+
+
+def _recorded_again(story: Story) -> Iterator[str]:
+    for line in story.again:
+        yield f"{line} has another outcome in the log"
+
+
+def _folded_otherwise(story: Story) -> Iterator[str]:
+    for id in sorted(story.live.keys() | story.folded.keys()):
+        live, folded = story.live.get(id), story.folded.get(id)
+        if live != folded:
+            yield f"{id} is {live}, and {folded} when the log is folded again"
 
 
 def _retried(story: Story) -> Iterator[tuple[Visit, Visit]]:
@@ -206,6 +272,17 @@ def _deserved(visit: Visit) -> bool:
 
 def _killed_between(story: Story, before: Visit, after: Visit) -> bool:
     return any(
-        before.began <= kill.at <= after.began or kill.sent_on_thawing(before) or kill.sent_on_thawing(after)
+        (kill.struck(before) and kill.at <= after.began)
+        or kill.sent_on_thawing(before)
+        or kill.sent_on_thawing(after)
         for kill in story.kills
     )
+
+
+def _lost_between(story: Story, before: Visit, after: Visit) -> bool:
+    lost = any(trouble.lost_answer(before, after) for trouble in story.troubles)
+    return lost or _held(story, before) or _held(story, after)
+
+
+def _held(story: Story, visit: Visit) -> bool:
+    return any(trouble.held(visit) for trouble in story.troubles)

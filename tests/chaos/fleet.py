@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import ClassVar, Final
@@ -66,8 +66,10 @@ async def fleet(
     broker: str | None,
     settings: Mapping[str, str],
     roles: Sequence[str] = ("lead,plan,run", "lead,plan,run"),
+    own: Callable[[str], Mapping[str, str]] = lambda name: {},
 ) -> AsyncIterator[Fleet]:
-    """A running fleet; `roles` are those of each worker."""
+    """A running fleet; `roles` are those of each worker, `own` gives each process more settings by its name.
+    Each worker signs what it sends with its name."""
     files = folder / "files"
     files.mkdir()
     shared = {
@@ -78,9 +80,12 @@ async def fleet(
         **settings,
     }
     async with AsyncExitStack() as closing:
-        api = Api(folder / "api", upstream, shared)
+        api = Api(folder / "api", upstream, {**shared, **own("api")})
         crew = [
-            Worker(folder / f"worker-{n}", upstream, shared | {"roles": own}) for n, own in enumerate(roles)
+            Worker(
+                folder / name, upstream, {**shared, "roles": its, "upstream_api_key": name, **own(name)}
+            )
+            for name, its in ((f"worker-{n}", its) for n, its in enumerate(roles))
         ]
         for one in (api, *crew):
             closing.push_async_callback(one.close)

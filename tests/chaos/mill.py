@@ -63,7 +63,7 @@ class Mill:
         self.url = ""
         self.said: list[str] = []
         self.starts = 0
-        self._begun = False
+        self.begun = False
         self._settings = QUICK | {"upstream_url": upstream} | dict(settings or {})
         self._process: Process | None = None
         self._listener: asyncio.Task[None] | None = None
@@ -75,7 +75,16 @@ class Mill:
 
         A failpoint may end it before that; then this returns as well, and `running` says so.
         """
-        self.url, self._begun = "", False
+        await self.launch(failpoints)
+        async with asyncio.timeout(READY_WITHIN):
+            while not self.begun and self.running:
+                await self._something()
+        if not self.begun and not failpoints:
+            raise AssertionError("it did not start:\n" + "\n".join(self.said[-20:]))
+
+    async def launch(self, failpoints: str = "") -> None:
+        """Starts it and returns at once; `begun` says when it takes requests."""
+        self.url, self.begun = "", False
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("BATCHMILL_")},
             **{f"BATCHMILL_{name.upper()}": value for name, value in self._settings.items()},
@@ -95,11 +104,11 @@ class Mill:
         )
         self.starts += 1
         self._listener = asyncio.create_task(self._listen(self._process))
-        async with asyncio.timeout(READY_WITHIN):
-            while not self._begun and self.running:
-                await self._something()
-        if not self._begun and not failpoints:
-            raise AssertionError("it did not start:\n" + "\n".join(self.said[-20:]))
+
+    @property
+    def name(self) -> str:
+        """What it is called: the last part of its folder."""
+        return self.folder.name
 
     @property
     def files(self) -> Path:
@@ -267,7 +276,7 @@ class Mill:
             while line := (await process.stderr.readline()).decode(errors="replace"):
                 self.said.append(line.rstrip())
                 if found := self.READY.search(line):
-                    self.url, self._begun = found.groupdict().get("url", ""), True
+                    self.url, self.begun = found.groupdict().get("url", ""), True
                 self._tell()
             await process.wait()
         finally:

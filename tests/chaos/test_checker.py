@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.checker import Kill, Story, broken_promises, in_flight, repeats, results_of
+from tests.chaos.checker import (
+    ON_THE_WAY,
+    Kill,
+    Story,
+    Trouble,
+    broken_promises,
+    in_flight,
+    lost_answers,
+    repeats,
+    results_of,
+)
 from tests.upstream import Visit
 
 LINES = ("line-0", "line-1", "line-2")
@@ -35,8 +45,8 @@ def poll(completed: int, failed: int, status: str = "in_progress", total: int = 
     return {"status": status, "request_counts": counts}
 
 
-def visit(line: str, began: float, outcome: str | None = "200") -> Visit:
-    return Visit(line, 1, began, began + 1, outcome)
+def visit(line: str, began: float, outcome: str | None = "200", by: str = "") -> Visit:
+    return Visit(line, 1, began, began + 1, outcome, by=by)
 
 
 GOOD = Story(
@@ -97,6 +107,12 @@ def test_a_good_story_breaks_no_promise() -> None:
             "line-0 was sent again after 200, and nobody had died",
         ),
         (replace(GOOD, visits=GOOD.visits[1:]), "line-0 has an outcome and was never sent"),
+        (replace(GOOD, again=["line-2"]), "line-2 has another outcome in the log"),
+        (
+            replace(GOOD, live={"batch_1": 1}, folded={"batch_1": 2}),
+            "batch_1 is 1, and 2 when the log is folded",
+        ),
+        (replace(GOOD, live={"batch_1": 1}), "batch_1 is 1, and None when the log is folded"),
     ],
 )
 def test_a_broken_promise_is_named(story: Story, says: str) -> None:
@@ -117,9 +133,59 @@ def test_a_line_that_was_in_flight_at_a_kill_may_run_again() -> None:
     assert in_flight(story, Kill(2.2)) == 2
 
 
+def test_a_kill_excuses_nobody_but_the_one_who_died() -> None:
+    first = visit("line-0", 1, by="worker-0")
+    story = replace(GOOD, visits=[first, *GOOD.visits[1:], visit("line-0", 2.5)])
+    of_another = replace(story, kills=[Kill(2.2, who="worker-1")])
+    assert broken_promises(of_another) == ["line-0 was sent again after 200, and nobody had died"]
+    assert in_flight(of_another, of_another.kills[0]) == repeats(of_another) == 0
+    its_own = replace(story, kills=[Kill(2.2, who="worker-0")])
+    assert broken_promises(its_own) == []
+    assert in_flight(its_own, its_own.kills[0]) == repeats(its_own) == 1
+
+
+def test_what_a_dead_worker_sent_last_arrives_after_its_death() -> None:
+    first = visit("line-0", 2.3, by="worker-0")
+    kill = Kill(2.2, who="worker-0")
+    story = replace(GOOD, visits=[first, *GOOD.visits[1:], visit("line-0", 2.5)], kills=[kill])
+    assert broken_promises(story) == []
+    assert in_flight(story, kill) == repeats(story) == 1
+
+
 def test_what_was_frozen_in_the_middle_of_sending_is_sent_on_thawing_and_not_later() -> None:
     frozen = Kill(at=2.0, thawed=4.0)
     on_thawing = replace(GOOD, visits=[*GOOD.visits, visit("line-0", 4.1)], kills=[frozen])
     assert broken_promises(on_thawing) == []
     later = replace(GOOD, visits=[*GOOD.visits, visit("line-0", 5.0)], kills=[frozen])
     assert broken_promises(later) == ["line-0 was sent 2.000 s after its outcome was recorded"]
+
+
+def by_port(line: str, began: float, port: int) -> Visit:
+    return Visit(line, 1, began, began + 1, "200", port=port)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "excused"),
+    [
+        (Trouble(1.5, 1.5, port=1), True),
+        (Trouble(1.5, 1.5, port=2), False),
+        (Trouble(0.1, 0.2, port=1), False),
+        (Trouble(2.6, 2.6, port=1), False),
+        (Trouble(0.5, port=1), True),
+    ],
+    ids=["cut", "another was cut", "long before", "after it was sent again", "stalled for good"],
+)
+def test_an_answer_may_get_lost_on_a_connection_that_was_in_trouble_meanwhile(
+    trouble: Trouble, excused: bool
+) -> None:
+    visits = [by_port("line-0", 1, 1), *GOOD.visits[1:], by_port("line-0", 2.5, 3)]
+    story = replace(GOOD, visits=visits, troubles=[trouble])
+    assert (broken_promises(story) == []) == excused
+    assert lost_answers(story) == excused
+
+
+def test_a_request_that_was_held_up_arrives_late_and_not_much_later() -> None:
+    on_its_way = replace(GOOD, visits=[*GOOD.visits, by_port("line-0", 6.1, 1)])
+    assert broken_promises(replace(on_its_way, troubles=[Trouble(1, 6, port=1)])) == []
+    later = [Trouble(1, 6 - 2 * ON_THE_WAY, port=1)]
+    assert len(broken_promises(replace(on_its_way, troubles=later))) == 2

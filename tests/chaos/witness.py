@@ -1,20 +1,30 @@
 """Gathers what was seen of a batch into a `Story`: files and polls of the API, the ledger, the log."""
 
+import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
 
 from events.lines import unpack_facts
+from events.rebuild import PROJECTOR, rebuild
 from tests.chaos.checker import Kill, Story
-from tests.chaos.mill import Mill, Polls
+from tests.chaos.mill import BOUND, PATIENCE, Mill, Polls
 from tests.upstream import visits
 
 _RECORDED = """
     SELECT lines, recorded_at FROM events WHERE stream_id = $1 AND type = 'LinesCompleted' ORDER BY version
 """
 _BODIES = "SELECT count(*) FROM attachments WHERE batch_id = $1"
+_MODELS = """
+    SELECT id, kind, project_id, label, stored, hidden, version, state, parked FROM read_models
+"""
+_PROJECTED = """
+    SELECT position >= (SELECT coalesce(max(position), 0) FROM events) FROM checkpoints WHERE follower = $1
+"""
 _GONE = "SELECT stored FROM read_models WHERE kind = 'file' AND hidden"
 
 
@@ -28,15 +38,32 @@ async def story_of(
     """The story of a batch that has ended, as a running mill and its database tell it."""
     batch = await polls.until_ended()
     among = set(lines)
+    recorded = await _recorded(mill.database, batch["id"], lines)
     return Story(
         lines=lines,
         polls=list(polls.seen),
         output=await mill.content(batch["output_file_id"]),
         errors=await mill.content(batch["error_file_id"]),
         visits=[visit for visit in visits(ledger) if visit.line in among],
-        recorded=await _recorded(mill.database, batch["id"], lines),
+        recorded=dict(reversed(recorded)),
+        again=[line for line, times in Counter(line for line, _ in recorded).items() if times > 1],
         kills=kills,
     )
+
+
+async def with_models(story: Story, url: str) -> Story:
+    """The story with the read models as they stand when the projector has done its work, and as a fold of the
+    whole log makes them; for when nothing is written any more. `url` is the application's login."""
+    connection = await asyncpg.connect(url)
+    try:
+        async with asyncio.timeout(BOUND):
+            while not await connection.fetchval(_PROJECTED, PROJECTOR):  # noqa: ASYNC110
+                await asyncio.sleep(PATIENCE)
+        live = await _models(connection)
+        await rebuild(url)
+        return replace(story, live=live, folded=await _models(connection))
+    finally:
+        await connection.close()
 
 
 async def remains_of(mill: Mill, batch_id: str) -> int:
@@ -51,16 +78,21 @@ async def remains_of(mill: Mill, batch_id: str) -> int:
     return bodies + sum((mill.files / str(stored)).exists() for stored in gone)
 
 
-async def _recorded(url: str, batch_id: str, lines: Sequence[str]) -> Mapping[str, float]:
-    """When each line's outcome was recorded, on this machine's monotonic clock."""
+async def _models(connection: "asyncpg.Connection[asyncpg.Record]") -> Mapping[str, object]:
+    """Every row of the read models, without when it was made: live that is when its append began."""
+    return {row["id"]: tuple(row) for row in await connection.fetch(_MODELS)}
+
+
+async def _recorded(url: str, batch_id: str, lines: Sequence[str]) -> list[tuple[str, float]]:
+    """Each outcome's line and when it was recorded, on this machine's monotonic clock, in that order."""
     since_epoch = time.time() - time.monotonic()
     connection = await asyncpg.connect(url)
     try:
         rows = await connection.fetch(_RECORDED, batch_id)
     finally:
         await connection.close()
-    return {
-        lines[line]: row["recorded_at"].timestamp() - since_epoch
+    return [
+        (lines[line], row["recorded_at"].timestamp() - since_epoch)
         for row in rows
         for line in unpack_facts(row["lines"]).lines
-    }
+    ]
