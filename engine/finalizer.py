@@ -16,10 +16,10 @@ from typing import Final
 import structlog
 
 from engine.answer import error_line, line_id
-from engine.input_lines import INLINE_BYTES, InputLine, InputLines
+from engine.input_lines import INLINE_BYTES, InputLines
 from engine.line_order import NEVER_RUN, ResultsDamaged, Stretch, in_line_order
 from engine.options import EngineOptions
-from engine.planning import InputChanged
+from engine.parsing import custom_id_and_body
 from engine.result_files import ResultFiles, put_result_files, remove_result_files
 from events.batch import Batch, CloseBatch, FinalizeBatch, Reason, decide
 from events.catalog import new_event
@@ -29,7 +29,6 @@ from events.file import FileCreated, fresh_file_id
 from events.journal import Decision, Journal
 from events.log import Board, Row
 from events.read_models import Seen
-from events.validator import LineError, LineRules, validate_line
 from storage.store import StorageError, Store, Stored
 
 _logger = structlog.get_logger()
@@ -180,15 +179,14 @@ class Finalizer:
         if reason is None or reason not in UNRUN:
             raise ResultsDamaged(f"batch {seen.id} has no outcome of line {ordinals[0]} in the log")
         code, message = UNRUN[reason]
-        endpoint = seen.state.created.endpoint
         async for window in inputs.windows(ordinals):
             for first in range(0, len(window), STRETCH):
                 lines, texts = [], []
                 for found in window[first : first + STRETCH]:
                     if len(found.raw) > INLINE_BYTES:
-                        custom_id_json = await asyncio.to_thread(_custom_id_json, found, endpoint)
+                        custom_id_json, _ = await asyncio.to_thread(custom_id_and_body, found.raw)
                     else:
-                        custom_id_json = _custom_id_json(found, endpoint)
+                        custom_id_json, _ = custom_id_and_body(found.raw)
                     lines.append(found.line)
                     texts.append(error_line(line_id(seen.id, found.line), custom_id_json, code, message))
                 sizes = [len(text) for text in texts]
@@ -219,13 +217,3 @@ def _without_gaps(recorded: Stretch) -> Iterator[Stretch]:
             yield recorded.part(first, at)
             first = at
     yield recorded.part(first, len(lines))
-
-
-def _custom_id_json(found: InputLine, endpoint: str) -> bytes:
-    line = validate_line(found.raw, found.number, LineRules(endpoint, max_line_bytes=len(found.raw)))
-    if isinstance(line, LineError):
-        raise InputChanged(
-            f"line {found.number} of the input was valid when the batch started and is not any more "
-            f"({line.code}): another version of this program may have validated it"
-        )
-    return line.custom_id_json

@@ -16,7 +16,7 @@ import msgspec
 from engine.custom_ids import CustomIds, Place, Twin
 from events.errors import BatchmillError
 from events.line_index import DIGEST_BYTES, LINES_PER_BLOCK, LineSpan, encode_block
-from events.validator import LineError, LineRules, RequestLine, line_too_long, quoted, validate_line
+from events.validator import LineError, LineRules, LineValidator, RequestLine, line_too_long, quoted
 
 MAX_ERRORS: Final = 100
 """Entries of a failed batch's `errors`: errors of the whole file, then the first of its lines."""
@@ -54,6 +54,7 @@ class Planning:
     ) -> None:
         """`spill_folder` is where custom_ids go when there are too many for memory."""
         self._rules = rules
+        self._validator = LineValidator(rules)
         self._max_lines = max_lines
         self._max_embedding_inputs = max_embedding_inputs
         self._custom_ids = CustomIds(spill_folder)
@@ -143,7 +144,7 @@ class Planning:
         if length > self._longest:
             self._judged(line_too_long(length, self._number, self._rules), raw, start)
         elif raw.strip(b" \t\r"):
-            self._judged(validate_line(raw, self._number, self._rules), raw, start)
+            self._judged(self._validator.validate(raw, self._number), raw, start)
 
     def _judged(self, line: RequestLine | LineError, raw: bytes, start: int) -> None:
         """One more request line, good or bad, that is `raw` at `start` of the file."""
@@ -182,7 +183,7 @@ class Planning:
         return errors
 
     def _custom_id_at(self, place: Place, read: Callable[[int, int], bytes]) -> str:
-        line = validate_line(read(place.start, place.start + place.length), place.number, self._rules)
+        line = self._validator.validate(read(place.start, place.start + place.length), place.number)
         if isinstance(line, LineError):
             raise InputChanged(
                 f"line {place.number} was valid when it was first read and is not any more ({line.code}): "

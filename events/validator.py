@@ -5,12 +5,13 @@ needs it (model, stream, the one field without which the endpoint has nothing to
 inside are for the upstream to refuse.
 
 A good line takes the fast path, which only ever says yes. Every other line, and every good one that
-msgspec cannot hold (lone surrogates, deep nesting) or that may repeat a name, is judged on spans of bytes.
+msgspec cannot hold (lone surrogates, deep nesting), is judged on spans of bytes.
 """
 
 import re
 from collections.abc import Mapping
-from typing import Final, Literal, cast
+from functools import partial
+from typing import Final, Generic, Literal, NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -33,16 +34,11 @@ class LineError(msgspec.Struct, frozen=True):
 
 
 class RequestLine(msgspec.Struct, frozen=True, gc=False):
-    """A good line.
-
-    `body` and `custom_id_json` are the exact bytes of the file. `custom_id` may hold lone surrogates, which
-    cannot be encoded: write `custom_id_json` in its place. `embedding_inputs` is 0 on other endpoints.
-    """
+    """What is kept of a good line. `custom_id` may hold lone surrogates, which cannot be encoded.
+    `embedding_inputs` is 0 on other endpoints."""
 
     custom_id: str
-    custom_id_json: bytes
     model: str
-    body: bytes
     embedding_inputs: int
 
 
@@ -54,16 +50,22 @@ class LineRules(msgspec.Struct, frozen=True):
     known_models: frozenset[str] | None = None
 
 
-class _Line(msgspec.Struct, gc=False):
-    custom_id: msgspec.Raw
-    method: Literal["POST"]
-    url: str
-    body: msgspec.Raw
+class _Once:
+    """A value whose name may stand only once. msgspec keeps the last of repeated ones, but hands each value
+    of a type that it does not know to its hook: repeats show there, however their names are written."""
+
+
+class _Model(_Once):
+    pass
+
+
+class _Stream(_Once):
+    pass
 
 
 class _Body(msgspec.Struct, gc=False, kw_only=True):
-    model: str
-    stream: Literal[False] | None = None
+    model: _Model
+    stream: _Stream | msgspec.UnsetType = msgspec.UNSET
 
 
 class _MessagesBody(_Body, gc=False, kw_only=True):
@@ -78,24 +80,33 @@ class _PromptBody(_Body, gc=False, kw_only=True):
     prompt: msgspec.Raw
 
 
-class _Endpoint:
+_B = TypeVar("_B", bound=_Body, covariant=True)
+
+
+class _Line(msgspec.Struct, Generic[_B], gc=False):
+    custom_id: str
+    method: Literal["POST"]
+    url: str
+    body: _B
+
+
+class _Endpoint(NamedTuple):
     """`api` is its name in messages, `needs` the field of its body, besides the model, that must be there."""
 
-    def __init__(self, api: str, needs: str | None, body: type[_Body]) -> None:
-        self.api = api
-        self.needs = needs
-        self.decode = msgspec.json.Decoder(body).decode
+    api: str
+    needs: str | None
+    line: type[_Line[_Body]]
 
 
 _ENDPOINTS: Final[Mapping[str, _Endpoint]] = {
-    "/v1/responses": _Endpoint("Responses", None, _Body),  # a stored prompt may stand in for `input`
-    "/v1/chat/completions": _Endpoint("Chat Completions", "messages", _MessagesBody),
-    "/v1/embeddings": _Endpoint("Embeddings", "input", _InputBody),
-    "/v1/completions": _Endpoint("Completions", "prompt", _PromptBody),
-    "/v1/moderations": _Endpoint("Moderations", "input", _InputBody),
-    "/v1/images/generations": _Endpoint("Image Generations", "prompt", _PromptBody),
-    "/v1/images/edits": _Endpoint("Image Edits", "prompt", _PromptBody),
-    "/v1/videos": _Endpoint("Videos", "prompt", _PromptBody),
+    "/v1/responses": _Endpoint("Responses", None, _Line[_Body]),  # a stored prompt may stand in for `input`
+    "/v1/chat/completions": _Endpoint("Chat Completions", "messages", _Line[_MessagesBody]),
+    "/v1/embeddings": _Endpoint("Embeddings", "input", _Line[_InputBody]),
+    "/v1/completions": _Endpoint("Completions", "prompt", _Line[_PromptBody]),
+    "/v1/moderations": _Endpoint("Moderations", "input", _Line[_InputBody]),
+    "/v1/images/generations": _Endpoint("Image Generations", "prompt", _Line[_PromptBody]),
+    "/v1/images/edits": _Endpoint("Image Edits", "prompt", _Line[_PromptBody]),
+    "/v1/videos": _Endpoint("Videos", "prompt", _Line[_PromptBody]),
 }
 _COUNTS_INPUTS: Final = "/v1/embeddings"
 
@@ -105,23 +116,64 @@ def supported_endpoints() -> tuple[str, ...]:
     return tuple(_ENDPOINTS)
 
 
-def validate_line(raw: bytes, number: int, rules: LineRules) -> RequestLine | LineError:
-    """Judges `raw`, the physical line `number` of the file, without its newline; a CR at its end is ignored.
+class LineValidator:
+    """Judges the lines of one batch, in one thread at a time."""
 
-    A bad line has one error, the first in this order: length, JSON, custom_id, method, url, body, repeated
-    names in the body, stream, model, the field the endpoint needs. Of names repeated elsewhere the last
-    counts. The model is held against `rules.known_models`; that lines agree is for the whole file to tell.
-    """
-    raw = raw.removesuffix(b"\r")
-    if len(raw) > rules.max_line_bytes:
-        return line_too_long(len(raw), number, rules)
-    accepted = _accept(raw, rules)
-    if accepted is not None:
-        return accepted
-    try:
-        return _judge(raw, rules)
-    except _BadLine as bad:
-        return LineError(bad.code, bad.message, bad.param, number)
+    def __init__(self, rules: LineRules) -> None:
+        self._rules = rules
+        self._once: dict[type[_Once], object] = {}
+        self._decode = msgspec.json.Decoder(
+            _ENDPOINTS[rules.endpoint].line, dec_hook=partial(_take_once, self._once)
+        ).decode
+
+    def validate(self, raw: bytes, number: int) -> RequestLine | LineError:
+        """Judges `raw`, the physical line `number` of the file, without its newline; a CR at its end is
+        ignored.
+
+        A bad line has one error, the first in this order: length, JSON, custom_id, method, url, body,
+        repeated names in the body, stream, model, the field the endpoint needs. Of names repeated elsewhere
+        the last counts. The model is held against the known ones; that lines agree is for the whole file to
+        tell.
+        """
+        raw = raw.removesuffix(b"\r")
+        if len(raw) > self._rules.max_line_bytes:
+            return line_too_long(len(raw), number, self._rules)
+        accepted = self._accept(raw)
+        if accepted is not None:
+            return accepted
+        try:
+            return _judge(raw, self._rules)
+        except _BadLine as bad:
+            return LineError(bad.code, bad.message, bad.param, number)
+
+    def _accept(self, raw: bytes) -> RequestLine | None:
+        """The line when it is plainly good; None when it takes a closer look."""
+        rules, once = self._rules, self._once
+        once.clear()
+        try:
+            raw.decode("utf-8")  # msgspec does not look inside Raw and skipped fields
+            line = self._decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        if line.url != rules.endpoint or not 0 < len(line.custom_id) <= MAX_CUSTOM_ID:
+            return None
+        model, stream = once[_Model], once.get(_Stream)
+        if not isinstance(model, str) or not _is_name(model) or not (stream is None or stream is False):
+            return None
+        if rules.known_models is not None and model not in rules.known_models:
+            return None
+        inputs = 0
+        if rules.endpoint == _COUNTS_INPUTS:
+            inputs = _count_inputs(bytes(cast(_InputBody, line.body).input))
+        return RequestLine(line.custom_id, model, inputs)
+
+
+def _take_once(taken: dict[type[_Once], object], kind: type[_Once], value: object) -> _Once:
+    """Notes the value of this kind; a second one ends the decoding."""
+    if kind in taken:
+        raise ValueError("given more than once")  # msgspec makes it a DecodeError
+    taken[kind] = value
+    return kind()
 
 
 def line_too_long(length: int, number: int, rules: LineRules) -> LineError:
@@ -136,41 +188,7 @@ def quoted(text: str) -> str:
     return "'" + shown.encode("utf-8", "backslashreplace").decode("utf-8") + "'"
 
 
-_decode_line = msgspec.json.Decoder(_Line).decode
-_decode_text = msgspec.json.Decoder(str).decode
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
-
-
-def _accept(raw: bytes, rules: LineRules) -> RequestLine | None:
-    """The line when it is plainly good; None when it takes a closer look."""
-    try:
-        raw.decode("utf-8")  # msgspec does not look inside Raw and skipped fields
-        line = _decode_line(raw)
-        custom_id_json = bytes(line.custom_id)
-        custom_id = _decode_text(custom_id_json)
-        body_json = bytes(line.body)
-        body = _ENDPOINTS[rules.endpoint].decode(body_json)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    if line.url != rules.endpoint or not 0 < len(custom_id) <= MAX_CUSTOM_ID:
-        return None
-    if not _is_name(body.model) or _may_repeat(body_json):
-        return None
-    if rules.known_models is not None and body.model not in rules.known_models:
-        return None
-    inputs = 0
-    if rules.endpoint == _COUNTS_INPUTS:
-        inputs = _count_inputs(bytes(cast(_InputBody, body).input))
-    return RequestLine(custom_id, custom_id_json, body.model, body_json, inputs)
-
-
-def _may_repeat(body: bytes) -> bool:
-    """Whether "model" or "stream" may stand twice at the top of `body`: False is sure, True is not.
-
-    A quote inside a string follows a backslash, so every name shows as it is, unless a letter of it is
-    written as an escape, and all of them are between U+0060 and U+007F.
-    """
-    return body.count(b'"model"') > 1 or body.count(b'"stream"') > 1 or b"\\u006" in body or b"\\u007" in body
 
 
 class _BadLine(Exception):
@@ -205,7 +223,7 @@ def _judge(raw: bytes, rules: LineRules) -> RequestLine:
     if endpoint.needs is not None and endpoint.needs not in body:
         raise _missing(endpoint.needs, f"body.{endpoint.needs}")
     inputs = _count_inputs(body["input"]) if rules.endpoint == _COUNTS_INPUTS else 0
-    return RequestLine(custom_id, line["custom_id"], model, body_json, inputs)
+    return RequestLine(custom_id, model, inputs)
 
 
 def _custom_id(line: Mapping[str, bytes]) -> str:

@@ -8,14 +8,15 @@ from pathlib import Path
 from cli.demo.requests import ENDPOINT, REFUSED_EVERY, request_lines
 from cli.exit_codes import ExitCode
 from cli.practice.answers import MODEL
-from events.validator import LineError, LineRules, validate_line
+from events.validator import LineError, LineRules, LineValidator
 from tests.cli.commands import batchmill, command
 
 
 def test_every_request_of_the_demo_is_valid_and_the_same_each_time() -> None:
     lines = list(request_lines(500))
     rules = LineRules(ENDPOINT, max_line_bytes=1 << 20, known_models=frozenset({MODEL}))
-    judged = [validate_line(line.rstrip(), number, rules) for number, line in enumerate(lines, start=1)]
+    validate = LineValidator(rules).validate
+    judged = [validate(line.rstrip(), number) for number, line in enumerate(lines, start=1)]
     assert not [error for error in judged if isinstance(error, LineError)]
     assert lines == list(request_lines(500))
     kinds = {json.loads(line)["custom_id"].rpartition("-")[0] for line in lines}
