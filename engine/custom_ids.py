@@ -71,12 +71,12 @@ class CustomIds:
         if self._spilled is not None:
             self._spilled.close()
 
-    def add(self, custom_id: str, place: Place) -> None:
-        """Notes that the line at `place` has this custom_id. Raises `OSError` when it cannot spill."""
+    def add(self, custom_id: str, start: int, length: int, number: int) -> None:
+        """Notes that the line at this `Place` has this custom_id. Raises `OSError` when it cannot spill."""
         hashed = self._hash.copy()
         hashed.update(custom_id.encode("utf-8", "surrogatepass"))
         digest = hashed.digest()
-        self._parts[digest[0]] += digest + _PLACE.pack(*place)
+        self._parts[digest[0]] += digest + _PLACE.pack(start, length, number)
         self._held += 1
         if self._held >= self._most_records:
             self._spill()

@@ -5,7 +5,6 @@ larger is read alone. Each is held against the digest that was taken when it was
 """
 
 import asyncio
-import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Final, NamedTuple
@@ -13,7 +12,7 @@ from uuid import UUID
 
 from engine.planning import InputChanged
 from events.batch import BLOCKS_PER_GROUP, BatchCreated, BatchStarted, LinesIndexed
-from events.line_index import DIGEST_BYTES, BadIndex, IndexBlock, LineSpan, block_of, decode_block
+from events.line_index import BadIndex, IndexBlock, LineSpan, block_of, decode_block, line_digest
 from events.lines import unpack_block
 from events.log import Log
 from storage.store import ObjectMissing, Store
@@ -24,7 +23,7 @@ GAP_BYTES: Final = 64 << 10
 INLINE_BYTES: Final = 512 << 10
 """A larger window is checked in a thread, so that it holds up nothing else."""
 BLOCKS_HELD: Final = 8
-"""Decoded blocks of the index kept, 130 kB each: the chunks of one worker mostly lie near each other."""
+"""Decoded blocks of the index kept, 90 kB each: the chunks of one worker mostly lie near each other."""
 
 
 class InputLine(NamedTuple):
@@ -95,7 +94,7 @@ class InputLines:
         found = []
         for line, (start, end, digest, number) in window:
             raw = data[start - origin : end - origin]
-            if hashlib.sha256(raw).digest()[:DIGEST_BYTES] != digest:
+            if line_digest(raw) != digest:
                 raise InputChanged(
                     f"line {number} of input file {self._file_id} of batch {self._batch_id} is not the line "
                     "that was validated: something other than this program writes to the stored file"

@@ -5,7 +5,6 @@ held until its newline (one over the limit is only measured), a full block of th
 custom_ids are remembered by `CustomIds`. Nothing here waits or reads on its own.
 """
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +14,7 @@ import msgspec
 
 from engine.custom_ids import CustomIds, Place, Twin
 from events.errors import BatchmillError
-from events.line_index import DIGEST_BYTES, LINES_PER_BLOCK, LineSpan, encode_block
+from events.line_index import LINES_PER_BLOCK, BlockWriter, line_digest
 from events.validator import LineError, LineRules, LineValidator, RequestLine, line_too_long, quoted
 
 MAX_ERRORS: Final = 100
@@ -69,7 +68,7 @@ class Planning:
         self._embedding_inputs = 0
         self._model: str | None = None
         self._errors: list[LineError] = []
-        self._spans: list[LineSpan] = []
+        self._block = BlockWriter(0)
         self._blocks: list[bytes] = []
         self._block_count = 0
 
@@ -154,23 +153,22 @@ class Planning:
         if isinstance(line, LineError):
             self._errors.append(line)
             return
-        self._custom_ids.add(line.custom_id, Place(start, len(raw), self._number))
+        self._custom_ids.add(line.custom_id, start, len(raw), self._number)
         self._embedding_inputs += line.embedding_inputs
         if self._model is None:
             self._model = line.model
         if line.model != self._model:
             self._errors.append(_mismatched(line.model, self._number))
         if not self._errors:
-            digest = hashlib.sha256(raw).digest()[:DIGEST_BYTES]
-            self._spans.append(LineSpan(start, start + len(raw), digest, self._number))
-            if len(self._spans) == LINES_PER_BLOCK:
+            self._block.add(start, len(raw), line_digest(raw), self._number)
+            if len(self._block) == LINES_PER_BLOCK:
                 self._complete_block()
 
     def _complete_block(self) -> None:
-        if self._spans:
-            self._blocks.append(encode_block(self._block_count * LINES_PER_BLOCK, self._spans))
+        if self._block:
+            self._blocks.append(self._block.encode())
             self._block_count += 1
-            self._spans = []
+            self._block = BlockWriter(self._block_count * LINES_PER_BLOCK)
 
     def _file_errors(self) -> list[LineError]:
         if not self._lines:

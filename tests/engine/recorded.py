@@ -1,6 +1,5 @@
 """Batches as a real log holds them: files in a real store, claims and flushes of a real database."""
 
-import hashlib
 import random
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -29,7 +28,7 @@ from events.event import Attachment, RecordedEvent
 from events.file import DeleteFile, File, FileCreated
 from events.file import decide as decide_file
 from events.journal import Decision, Journal
-from events.line_index import DIGEST_BYTES, LINES_PER_BLOCK, LineSpan, encode_block
+from events.line_index import LINES_PER_BLOCK, BlockWriter, line_digest
 from events.lines import LineOutcome, pack_block, pack_facts, root_digest
 from events.local_bus import LocalBus
 from events.log import Board, Flush, FlushResult, Leadership, Row
@@ -66,18 +65,18 @@ def outcome(batch_id: str, line: int, status: int = 200, size: int = 0) -> LineO
 
 def index_of(content: bytes) -> list[bytes]:
     """The blocks of the line index of an input file."""
-    spans: list[LineSpan] = []
+    blocks: list[BlockWriter] = []
+    lines = 0
     start = 0
     for number, text in enumerate(content.split(b"\n"), 1):
         raw = text.removesuffix(b"\r")
         if raw:
-            digest = hashlib.sha256(raw).digest()[:DIGEST_BYTES]
-            spans.append(LineSpan(start, start + len(raw), digest, number))
+            if lines % LINES_PER_BLOCK == 0:
+                blocks.append(BlockWriter(lines))
+            blocks[-1].add(start, len(raw), line_digest(raw), number)
+            lines += 1
         start += len(text) + 1
-    return [
-        encode_block(first, spans[first : first + LINES_PER_BLOCK])
-        for first in range(0, len(spans), LINES_PER_BLOCK)
-    ]
+    return [block.encode() for block in blocks]
 
 
 @dataclass

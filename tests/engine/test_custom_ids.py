@@ -22,7 +22,7 @@ def twins_of(
 ) -> list[Twin]:
     with CustomIds(folder, memory_bytes) as custom_ids:
         for line, text in enumerate(texts):
-            custom_ids.add(text, place(line))
+            custom_ids.add(text, *place(line))
         return custom_ids.twins(limit, lambda place: texts[place.start // 100])
 
 
@@ -48,8 +48,8 @@ def test_only_the_first_twins_of_the_file_are_told() -> None:
 
 def test_a_hash_alone_accuses_nobody() -> None:
     with CustomIds(NOWHERE) as custom_ids:
-        custom_ids.add("same hash", place(0))
-        custom_ids.add("same hash", place(1))
+        custom_ids.add("same hash", *place(0))
+        custom_ids.add("same hash", *place(1))
         assert custom_ids.twins(100, lambda place: f"text of line {place.number}") == []
 
 
@@ -59,7 +59,7 @@ def test_a_usual_batch_touches_no_disk() -> None:
 
 def test_nothing_is_left_in_the_folder(tmp_path: Path) -> None:
     with CustomIds(tmp_path, memory_bytes=RECORD) as custom_ids:
-        custom_ids.add("a", place(0))
+        custom_ids.add("a", *place(0))
         assert list(tmp_path.iterdir()) == []
 
 
@@ -69,7 +69,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         CustomIds(tmp_path / "file", memory_bytes=RECORD) as custom_ids,
         pytest.raises(OSError, match="file"),
     ):
-        custom_ids.add("a", place(0))
+        custom_ids.add("a", *place(0))
 
 
 def test_memory_does_not_grow_with_the_number_of_lines(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_memory_does_not_grow_with_the_number_of_lines(tmp_path: Path) -> None:
     try:
         with CustomIds(tmp_path, memory_bytes=256 << 10) as custom_ids:
             for line in range(60_000):
-                custom_ids.add(f"id-{line}", place(line))
+                custom_ids.add(f"id-{line}", *place(line))
             assert custom_ids.twins(100, lambda place: "") == []
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:

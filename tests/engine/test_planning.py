@@ -1,6 +1,5 @@
 """From the bytes of an input file to a plan, or to the errors that a client sees."""
 
-import hashlib
 import json
 import tracemalloc
 from pathlib import Path
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.planning import InputChanged, Plan, Planning
-from events.line_index import DIGEST_BYTES, LINES_PER_BLOCK, decode_block
+from events.line_index import LINES_PER_BLOCK, decode_block, line_digest
 from events.validator import LineError, LineRules
 
 CHAT = "/v1/chat/completions"
@@ -54,7 +53,7 @@ def planned_lines(data: bytes, chunk: int = 1 << 20, **limits: int) -> list[tupl
         for line in block.lines:
             span = block.span(line)
             raw = data[span.start : span.end]
-            assert span.digest == hashlib.sha256(raw).digest()[:DIGEST_BYTES]
+            assert span.digest == line_digest(raw)
             found.append((raw, span.number))
     assert result.total == len(found)
     return found
