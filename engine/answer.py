@@ -46,8 +46,8 @@ class InvalidResponse(msgspec.Struct, frozen=True):
     size: int
 
 
-def conclude(answer: Answer, random_bytes: Callable[[int], bytes]) -> Reply | InvalidResponse:
-    """What an answer is worth; `random_bytes` (such as `random.randbytes`: an
+def conclude(answer: Answer, random_bits: Callable[[int], int]) -> Reply | InvalidResponse:
+    """What an answer is worth; `random_bits` (such as `random.getrandbits`: an
     id is no secret) names a request that the upstream did not."""
     success = 200 <= answer.status < 300
     usage = _read(answer.body)
@@ -55,9 +55,9 @@ def conclude(answer: Answer, random_bytes: Callable[[int], bytes]) -> Reply | In
         if success:
             content_type = answer.headers.get("content-type", "none")
             return InvalidResponse(answer.status, content_type, len(answer.body))
-        return Reply(answer.status, _request_id(answer, random_bytes), _error_body(answer.body), Usage())
+        return Reply(answer.status, _request_id(answer, random_bits), _error_body(answer.body), Usage())
     body = one_line(answer.body)
-    return Reply(answer.status, _request_id(answer, random_bytes), body, usage if success else Usage())
+    return Reply(answer.status, _request_id(answer, random_bits), body, usage if success else Usage())
 
 
 def line_id(batch_id: str, line: int) -> str:
@@ -192,8 +192,8 @@ def _error_body(body: bytes) -> bytes:
     return msgspec.json.encode({"error": error})
 
 
-def _request_id(answer: Answer, random_bytes: Callable[[int], bytes]) -> str:
+def _request_id(answer: Answer, random_bits: Callable[[int], int]) -> str:
     given = answer.headers.get("x-request-id", "")
     if 0 < len(given) <= _REQUEST_ID_CHARACTERS and given.isascii() and given.isprintable():
         return given
-    return f"req_{random_bytes(16).hex()}"
+    return f"req_{random_bits(128):032x}"

@@ -31,7 +31,7 @@ from events.lines import ERROR_CODES, WORKER_LOST, LineOutcome
 Result = Reply | InvalidResponse | UpstreamFailure
 _STATUSES: Final = {code: status for status, code in ERROR_CODES.items()}
 _NO_USAGE: Final = Usage()
-ANSWER_SHARE: Final = 0.75
+ANSWER_SHARE: Final = 0.6
 """Of the memory for answers in flight, what the answers themselves may fill; the rest is for the copies made
 of them: joined, compressed, on their way to the database."""
 BYTES_AHEAD: Final = 16 << 20
@@ -207,7 +207,7 @@ class Lane:
         self._under_way += 1
         try:
             answer = await self._upstream.send(job.chunk.path, job.body, timeout=self._options.line_timeout)
-            result = conclude(answer, random.randbytes)
+            result = conclude(answer, random.getrandbits)
             self._expected_answer = max(len(answer.body), self._expected_answer * 15 // 16)
         except UpstreamFailure as failure:
             result = failure

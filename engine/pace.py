@@ -18,18 +18,16 @@ class Pace:
     """Pure: fed with what each send took."""
 
     def __init__(self, slots: int) -> None:
+        self.ahead = slots
+        """Lines to keep queued, between 1 and `MOST` for each slot; one for each while nothing is known."""
         self._slots = slots
         self._mean: float | None = None
 
-    @property
-    def ahead(self) -> int:
-        """Lines to keep queued, between 1 and `MOST` for each slot; one for each while nothing is known."""
-        if self._mean is None:
-            return self._slots
-        if self._mean * MOST <= CLAIM:
-            return MOST * self._slots
-        return max(1, round(self._slots * CLAIM / self._mean))
-
     def took(self, seconds: float) -> None:
         """A send ended after so long."""
-        self._mean = seconds if self._mean is None else self._mean + WEIGHT * (seconds - self._mean)
+        mean = seconds if self._mean is None else self._mean + WEIGHT * (seconds - self._mean)
+        self._mean = mean
+        if mean * MOST <= CLAIM:
+            self.ahead = MOST * self._slots
+        else:
+            self.ahead = max(1, round(self._slots * CLAIM / mean))

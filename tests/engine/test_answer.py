@@ -15,7 +15,7 @@ COUNTED = b'{"usage":{"prompt_tokens":3,"completion_tokens":4}}'
 
 
 def reply(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Reply:
-    concluded = conclude(Answer(status, headers or {}, body), lambda size: b"\x07" * size)
+    concluded = conclude(Answer(status, headers or {}, body), lambda bits: int.from_bytes(b"\x07" * (bits // 8)))
     assert isinstance(concluded, Reply)
     return concluded
 
@@ -52,7 +52,7 @@ def test_valid_json_that_a_parser_cannot_hold_is_kept_and_counted(body: bytes) -
 )
 def test_a_success_that_is_not_json_is_no_success(body: bytes) -> None:
     answer = Answer(200, {"content-type": "text/html"}, body)
-    assert conclude(answer, bytes) == InvalidResponse(200, "text/html", len(body))
+    assert conclude(answer, int) == InvalidResponse(200, "text/html", len(body))
 
 
 def test_an_error_answer_keeps_its_json() -> None:
