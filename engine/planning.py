@@ -52,6 +52,9 @@ class Planning:
         max_embedding_inputs: int = MAX_EMBEDDING_INPUTS,
     ) -> None:
         """`spill_folder` is where custom_ids go when there are too many for memory."""
+        self.decided = False
+        """Whether the rest of the file can no longer matter: it need not be read."""
+
         self._rules = rules
         self._validator = LineValidator(rules)
         self._max_lines = max_lines
@@ -81,17 +84,11 @@ class Planning:
     ) -> None:
         self._custom_ids.__exit__(kind, error, trace)
 
-    @property
-    def decided(self) -> bool:
-        """Whether the rest of the file can no longer matter: it need not be read."""
-        return self._lines > self._max_lines or len(self._errors) == MAX_ERRORS
-
     def feed(self, chunk: bytes) -> None:
         """Takes the next bytes of the file. Raises `OSError` when custom_ids cannot be spilled."""
         position = 0
         while not self.decided and (newline := chunk.find(b"\n", position)) >= 0:
             self._end_line(chunk[position:newline])
-            self._start += 1
             position = newline + 1
         if not self.decided:
             self._hold(chunk[position:])
@@ -128,14 +125,16 @@ class Planning:
             self._held.clear()
 
     def _end_line(self, piece: bytes) -> None:
-        """The physical line that `piece` ends is complete."""
-        start, length = self._start, self._length + len(piece)
-        if self._held:
+        """The physical line that `piece` ends is complete, up to its newline."""
+        start, length = self._start, len(piece)
+        self._number += 1
+        if self._length:
+            length += self._length
             self._held += piece
             piece = bytes(self._held)
             self._held.clear()
-        self._start, self._length = start + length, 0
-        self._number += 1
+            self._length = 0
+        self._start = start + length + len(b"\n")
         if self._number == 1 and piece.startswith(_BOM):
             piece = piece[len(_BOM) :]
             start += len(_BOM)
@@ -149,20 +148,25 @@ class Planning:
         """One more request line, good or bad, that is `raw` at `start` of the file."""
         self._lines += 1
         if self._lines > self._max_lines:
+            self.decided = True
             return
         if isinstance(line, LineError):
-            self._errors.append(line)
+            self._refuse(line)
             return
         self._custom_ids.add(line.custom_id, start, len(raw), self._number)
         self._embedding_inputs += line.embedding_inputs
         if self._model is None:
             self._model = line.model
         if line.model != self._model:
-            self._errors.append(_mismatched(line.model, self._number))
+            self._refuse(_mismatched(line.model, self._number))
         if not self._errors:
             self._block.add(start, len(raw), line_digest(raw), self._number)
             if len(self._block) == LINES_PER_BLOCK:
                 self._complete_block()
+
+    def _refuse(self, error: LineError) -> None:
+        self._errors.append(error)
+        self.decided = len(self._errors) == MAX_ERRORS
 
     def _complete_block(self) -> None:
         if self._block:
