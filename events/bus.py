@@ -12,10 +12,13 @@ import msgspec
 
 LOOK: Final = "Look"
 """The type of a notice that tells of no event: whoever gets it looks whether the batch needs a hand."""
+LEFT: Final = "Left"
+"""The type of a notice that tells of no event: a worker took a part of a chunk, and the rest lies free."""
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """Something new was appended to a stream, at a position. `type` is the event's, or `LOOK`."""
+    """Something new was appended to a stream, at a position. `type` is the event's, `LOOK` or
+    `LEFT`."""
 
     stream_id: str
     type: str
@@ -23,11 +26,13 @@ class Notice(msgspec.Struct, frozen=True):
 
 
 class Work(msgspec.Struct, frozen=True):
-    """A chunk is waiting for a claim. A `suspect` is for a worker that holds no other claim."""
+    """A chunk is waiting for a claim. A `suspect` is for a worker that holds no other claim. `lines` is how
+    many it has; 0 where that is not said."""
 
     batch_id: str
     claim_id: int
     suspect: bool = False
+    lines: int = 0
 
 
 class Subscription(Protocol):

@@ -158,13 +158,14 @@ class WorkBoard:
         """Chunks of running batches that nobody holds, at most `limit`, the oldest first."""
         async with self._database.reading() as connection:
             rows = await connection.fetch(_SQL["free_claims"], limit)
-        return [Work(row["batch_id"], row["id"], row["suspect"]) for row in rows]
+        return [Work(row["batch_id"], row["id"], row["suspect"], row["lines"]) for row in rows]
 
-    async def claim(self, claim_id: int, worker_id: str) -> Claim | None:
-        """Takes a chunk; None where it is gone, held, or its batch does not run."""
+    async def claim(self, claim_id: int, worker_id: str, most: int | None = None) -> Claim | None:
+        """Takes a chunk; None where it is gone, held, or its batch does not run. Of one that has no outcome
+        yet no more than the first `most` lines are taken; the others stay free as a chunk of their own."""
         await at("claim.before")
         async with self._database.writing() as connection:
-            row = await connection.fetchrow(_SQL["claim"], claim_id, worker_id)
+            row = await connection.fetchrow(_SQL["claim"], claim_id, worker_id, most)
         await at("claim.after")
         return None if row is None else _claim(row)
 

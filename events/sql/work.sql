@@ -47,18 +47,29 @@ UPDATE batch_work b SET waiting = changed.waiting FROM changed WHERE b.batch_id 
 
 -- name: free_claims
 -- Chunks of running batches that nobody holds, the oldest first.
-SELECT c.id, c.batch_id, c.suspect
+SELECT c.id, c.batch_id, c.suspect, c.lines
 FROM claims c JOIN batch_work b ON b.batch_id = c.batch_id AND b.phase = 'running'
 WHERE c.worker IS NULL ORDER BY c.id LIMIT $1
 
 -- name: claim
--- Takes a free chunk of a running batch, with a fresh token.
-UPDATE claims c SET worker = $2, token = gen_random_uuid()
-FROM batch_work b
-WHERE c.id = $1 AND c.worker IS NULL AND b.batch_id = c.batch_id AND b.phase = 'running'
-  AND EXISTS (SELECT 1 FROM workers w WHERE w.id = $2)
-RETURNING c.id, c.batch_id, b.project_id, c.token, c.first_line, c.lines, c.done::text AS done, c.suspect, c.deaths,
-          extract(epoch FROM b.expires_at - clock_timestamp())::float8 AS expires_in
+-- Takes a free chunk of a running batch, with a fresh token: at most $3 lines of it (NULL: all) while it has no
+-- outcome. What is left stays free as a chunk of its own.
+WITH free AS (
+    SELECT c.*, b.project_id, extract(epoch FROM b.expires_at - clock_timestamp())::float8 AS expires_in,
+           CASE WHEN bit_count(c.done) = 0 THEN least(c.lines, $3::integer) ELSE c.lines END AS taken
+    FROM claims c JOIN batch_work b ON b.batch_id = c.batch_id AND b.phase = 'running'
+    WHERE c.id = $1 AND c.worker IS NULL AND EXISTS (SELECT 1 FROM workers w WHERE w.id = $2)
+    FOR NO KEY UPDATE OF c),
+left_free AS (
+    INSERT INTO claims (batch_id, first_line, lines, done, deaths)
+    SELECT f.batch_id, f.first_line + f.taken, f.lines - f.taken, substring(f.done FROM f.taken + 1), f.deaths
+    FROM free f WHERE f.taken < f.lines
+    RETURNING id)
+UPDATE claims c
+SET worker = $2, token = gen_random_uuid(), lines = f.taken, done = substring(f.done FROM 1 FOR f.taken)
+FROM free f WHERE c.id = f.id
+RETURNING c.id, c.batch_id, f.project_id, c.token, c.first_line, c.lines, c.done::text AS done, c.suspect, c.deaths,
+          f.expires_in
 
 -- name: hand_back
 -- Frees chunks that are still held with these tokens.

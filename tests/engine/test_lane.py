@@ -109,7 +109,7 @@ async def test_a_paused_route_takes_no_chunk_until_it_opens(world: World, ledger
         await until_paused(world)
         batch = await station.batch(names(3))
         claim_id = await station.hand_out(batch, 3)
-        assert await world.board.free_claims(10) == [Work(batch.id, claim_id)]
+        assert await world.board.free_claims(10) == [Work(batch.id, claim_id, lines=3)]
         station.upstream.models_status = 200
         await station.until_recorded(batch, 3)
         await station.until_recorded(doubted, 1)

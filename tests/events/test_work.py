@@ -55,10 +55,43 @@ async def test_a_chunk_has_one_holder(stage: Stage) -> None:
     batch_id = await stage.running_batch(lines=4)
     [claim] = await stage.claims(batch_id, [0, 4])
     await stage.board.hand_back([claim])
-    assert await stage.board.free_claims(10) == [Work(batch_id, claim.id)]
+    assert await stage.board.free_claims(10) == [Work(batch_id, claim.id, lines=4)]
     workers = [await stage.worker() for _ in range(6)]
     taken = await asyncio.gather(*(stage.board.claim(claim.id, worker) for worker in workers))
     assert sum(one is not None for one in taken) == 1
+    assert await stage.board.free_claims(10) == []
+
+
+async def test_of_a_chunk_no_more_is_taken_than_wanted_and_the_rest_stays_free(stage: Stage) -> None:
+    batch_id = await stage.running_batch(lines=10)
+    [whole] = await stage.claims(batch_id, [0, 10])
+    await stage.board.void_claims(None)
+    worker = await stage.worker()
+    part = await stage.board.claim(whole.id, worker, most=3)
+    assert part is not None
+    assert (part.open_lines(), part.deaths) == ([0, 1, 2], 1)
+    [rest] = await stage.board.free_claims(10)
+    assert rest.lines == 7
+    others = await stage.board.claim(rest.claim_id, worker, most=100)
+    assert others is not None
+    assert (others.open_lines(), others.deaths) == ([3, 4, 5, 6, 7, 8, 9], 1)
+    assert await stage.board.free_claims(10) == []
+    [batch] = await stage.board.open_batches()
+    assert (batch.held, batch.open_lines) == (2, 10)
+    flushes = [flush_of(part, part.open_lines()), flush_of(others, others.open_lines())]
+    assert list(await stage.log.flush(flushes)) == ["recorded", "recorded"]
+    [batch] = await stage.board.open_batches()
+    assert batch.lines_left == 0
+
+
+async def test_a_chunk_with_an_outcome_is_taken_whole(stage: Stage) -> None:
+    batch_id = await stage.running_batch(lines=4)
+    [claim] = await stage.claims(batch_id, [0, 4])
+    await stage.log.flush([flush_of(claim, [0])])
+    await stage.board.hand_back([claim])
+    again = await stage.board.claim(claim.id, await stage.worker(), most=1)
+    assert again is not None
+    assert again.open_lines() == [1, 2, 3]
     assert await stage.board.free_claims(10) == []
 
 
