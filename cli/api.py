@@ -10,7 +10,7 @@ import structlog
 from cyclopts import Parameter
 
 from cli.parameters import Config
-from cli.process import run_loop, stop_by_signals
+from cli.process import Ending, run_loop
 from cli.settings import Settings
 from cli.settings_sources import load
 
@@ -51,7 +51,7 @@ async def _serve(settings: Settings) -> None:
     from events.migrate import program_version
 
     set_up_logs(settings.log_level, settings.log_format)
-    stopping = stop_by_signals(asyncio.Event())
+    ending = Ending()
     async with AsyncExitStack() as closing:
         listener = listen(settings.host, settings.port)
         closing.callback(listener.close)
@@ -68,6 +68,7 @@ async def _serve(settings: Settings) -> None:
             options=api_options(settings),
         )
         server = HttpServer(create_app(services), listener, settings.drain)
+        ending.on_hurry(server.hurry)
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(stack.watch())
             serving = group.create_task(server.run_until_stopped())
@@ -75,7 +76,7 @@ async def _serve(settings: Settings) -> None:
             collect_less()
             _logger.info("serving", url=url_of(listener), version=program_version())
             await announce(url_of(listener), secret)
-            await stopping.wait()
+            await ending.begun()
             _logger.info("stopping", drain=settings.drain)
             server.stop()
             await serving

@@ -60,6 +60,13 @@ class HttpServer(uvicorn.Server):
         """Takes no more requests; those under way end first."""
         self.should_exit = True
 
+    def hurry(self) -> None:
+        """Cuts the requests that `stop` waits for."""
+        self.force_exit = True
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises `SettingsError` where the address cannot be had."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -19,11 +19,37 @@ def run_loop(main: Coroutine[None, None, T]) -> T:
         raise _first(group) from group
 
 
-def stop_by_signals(stopping: asyncio.Event) -> asyncio.Event:
-    """The event, which SIGTERM and SIGINT set from now on."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    return stopping
+class Ending:
+    """How a process is told to end: by SIGTERM or SIGINT to drain, by a SIGINT after that to hurry.
+
+    Takes the signals from now on; whoever has `begun` may begin it, too.
+    """
+
+    def __init__(self, begun: asyncio.Event | None = None) -> None:
+        self._begun = begun or asyncio.Event()
+        self._hurried = False
+        self._hurries: list[Callable[[], None]] = []
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._begun.set)
+        loop.add_signal_handler(signal.SIGINT, self._interrupted)
+
+    async def begun(self) -> None:
+        """Returns when the process is to drain."""
+        await self._begun.wait()
+
+    def on_hurry(self, hurry: Callable[[], None]) -> None:
+        """Has `hurry` called when what is draining is to end at once."""
+        self._hurries.append(hurry)
+        if self._hurried:
+            hurry()
+
+    def _interrupted(self) -> None:
+        if not self._begun.is_set():
+            self._begun.set()
+            return
+        self._hurried = True
+        for hurry in self._hurries:
+            hurry()
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

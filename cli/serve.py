@@ -12,7 +12,7 @@ import structlog
 from cyclopts import Parameter
 
 from cli.parameters import Config
-from cli.process import run_loop, stop_by_signals
+from cli.process import Ending, run_loop
 from cli.settings import Settings
 from cli.settings_sources import load
 
@@ -53,8 +53,8 @@ def serve(
 
 
 async def serve_until_stopped(settings: Settings, told: Told, stopping: asyncio.Event | None = None) -> None:
-    """Serves until SIGTERM, SIGINT or `stopping`, then drains. `told` hears the URL and the first key as
-    soon as requests are taken."""
+    """Serves until SIGTERM, SIGINT or `stopping`, then drains; a SIGINT after that ends the drain. `told`
+    hears the URL and the first key as soon as requests are taken."""
     from api.app import create_app
     from api.services import ApiServices
     from cli.api_parts import UpstreamModels, api_options
@@ -66,7 +66,7 @@ async def serve_until_stopped(settings: Settings, told: Told, stopping: asyncio.
     from events.migrate import program_version
 
     set_up_logs(settings.log_level, settings.log_format)
-    stopping = stop_by_signals(stopping or asyncio.Event())
+    ending = Ending(stopping)
     async with AsyncExitStack() as closing:
         listener = listen(settings.host, settings.port)
         closing.callback(listener.close)
@@ -81,6 +81,8 @@ async def serve_until_stopped(settings: Settings, told: Told, stopping: asyncio.
             options=api_options(settings),
         )
         server = HttpServer(create_app(services), listener, settings.drain)
+        ending.on_hurry(server.hurry)
+        ending.on_hurry(engine.hurry)
         if settings.upstream_url is None:
             _logger.warning("no upstream is set: batches wait; give --upstream")
         async with asyncio.TaskGroup() as group:
@@ -93,7 +95,7 @@ async def serve_until_stopped(settings: Settings, told: Told, stopping: asyncio.
             collect_less()
             _logger.info("serving", url=url_of(listener), version=program_version())
             await told(url_of(listener), secret)
-            await stopping.wait()
+            await ending.begun()
             _logger.info("stopping", drain=settings.drain)
             server.stop()
             await engine.stop()

@@ -11,7 +11,7 @@ import structlog
 from cyclopts import Parameter
 
 from cli.parameters import Config
-from cli.process import run_loop, stop_by_signals
+from cli.process import Ending, run_loop
 from cli.settings import Settings
 from cli.settings_sources import load
 
@@ -56,18 +56,19 @@ async def _work(settings: Settings) -> None:
     from events.migrate import program_version
 
     set_up_logs(settings.log_level, settings.log_format)
-    stopping = stop_by_signals(asyncio.Event())
+    ending = Ending()
     roles = frozenset(map(Role, settings.roles))
     async with AsyncExitStack() as closing:
         stack = await closing.enter_async_context(open_shared_stack(settings))
         engine = await closing.enter_async_context(open_engine(settings, stack, roles))
+        ending.on_hurry(engine.hurry)
         if settings.upstream_url is None:
             _logger.warning("no upstream is set: batches wait; give --upstream")
         async with _health(settings, stack.journal), asyncio.TaskGroup() as group:
             working = [group.create_task(stack.watch()), group.create_task(engine.run())]
             collect_less()
             _logger.info("working", roles=sorted(roles), version=program_version())
-            await stopping.wait()
+            await ending.begun()
             _logger.info("stopping", drain=settings.drain)
             await engine.stop()
             for task in working:

@@ -126,6 +126,11 @@ class Engine:
         if self._worker is not None:
             await self._worker.stop()
 
+    def hurry(self) -> None:
+        """Has `stop` wait for no line: those under way are given back, too."""
+        if self._worker is not None:
+            self._worker.hurry()
+
     def _make_worker(self, board: WorkBoard, routes: Sequence[tuple[Route, Upstream]]) -> Worker:
         journal, options = self._journal, self._options
         recorder = Recorder(journal, options)

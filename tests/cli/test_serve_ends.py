@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -43,6 +44,39 @@ async def test_a_stop_does_not_wait_longer_for_lines_than_the_drain_time(
             await asyncio.to_thread(submit, served.client(KEY), chat("line-0 stall"))
             await upstream.until(lambda upstream: upstream.under_way == 1)
             assert await asyncio.to_thread(served.end) == ExitCode.OK
+
+
+async def test_a_second_interrupt_ends_the_wait_for_lines_and_requests(
+    external: dict[str, str], tmp_path: Path
+) -> None:
+    async with ledger_upstream(tmp_path / "ledger") as upstream:
+        settings = external | {"BATCHMILL_UPSTREAM_URL": upstream.url, "BATCHMILL_DRAIN": "1h"}
+        with serve_process("--concurrency", "2", settings=settings) as served:
+            batch = await asyncio.to_thread(
+                submit, served.client(KEY), chat("line-0 stall", "line-1", "line-2", "line-3")
+            )
+            await upstream.until(lambda upstream: upstream.tries == 4)
+            _, writer = await begin_an_upload(served.url)
+            served.process.send_signal(signal.SIGINT)
+            await asyncio.to_thread(served.until, "stopping")
+            assert await asyncio.to_thread(served.end, signal.SIGINT) == ExitCode.OK
+            writer.close()
+        with serve_process(settings=settings | {"BATCHMILL_DRAIN": "100ms"}) as served:
+            kept = await asyncio.to_thread(served.client(KEY).batches.retrieve, batch.id)
+            assert kept.request_counts is not None
+            assert kept.request_counts.completed == 3
+        assert "Traceback" not in served.told
+
+
+async def begin_an_upload(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection on which the body of a request is still to come."""
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    head = f"POST /v1/files HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {KEY}\r\n"
+    writer.write(f"{head}Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 9999\r\n".encode())
+    writer.write(b"Expect: 100-continue\r\n\r\n")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 100")
+    return reader, writer
 
 
 async def test_after_everything_was_killed_the_next_start_goes_on_at_once(tmp_path: Path) -> None:
