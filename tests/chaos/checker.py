@@ -113,6 +113,7 @@ def broken_promises(story: Story) -> list[str]:
         *_in_the_wrong_file(story),
         *_miscounted(story),
         *_stepped_back(story),
+        *_ended_twice(story),
         *_run_after_recorded(story),
         *_run_again_without_cause(story),
         *_never_run(story),
@@ -216,6 +217,12 @@ def _stepped_back(story: Story) -> Iterator[str]:
                 yield f"{name} stepped back from {was} to {became}"
         if _stage(after) < _stage(before):
             yield f"status stepped back from {before['status']} to {after['status']}"
+
+
+def _ended_twice(story: Story) -> Iterator[str]:
+    ends = dict.fromkeys(poll["status"] for poll in story.polls if poll["status"] not in ORDER)
+    if len(ends) > 1:
+        yield f"it ended several times: {', '.join(ends)}"
 
 
 def _stage(poll: Mapping[str, Any]) -> int:

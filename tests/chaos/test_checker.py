@@ -99,6 +99,10 @@ def test_a_good_story_breaks_no_promise() -> None:
             "status stepped back from finalizing to in_progress",
         ),
         (
+            replace(GOOD, polls=[poll(2, 1, "completed"), poll(2, 1, "cancelled")]),
+            "it ended several times: completed, cancelled",
+        ),
+        (
             replace(GOOD, visits=[*GOOD.visits, visit("line-0", 3.5)], kills=[Kill(3.2)]),
             "line-0 was sent 0.500 s",
         ),

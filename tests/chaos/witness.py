@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from events.lines import unpack_facts
 from events.rebuild import PROJECTOR, rebuild
 from tests.chaos.checker import Kill, Story
 from tests.chaos.mill import BOUND, PATIENCE, Mill, Polls
-from tests.upstream import visits
+from tests.upstream import Visit, visits
 
 _RECORDED = """
     SELECT lines, recorded_at FROM events WHERE stream_id = $1 AND type = 'LinesCompleted' ORDER BY version
@@ -32,10 +32,11 @@ async def story_of(
     mill: Mill,
     polls: Polls,
     lines: Sequence[str],
-    ledger: Path,
+    ledger: Path | None,
     kills: Sequence[Kill] = (),
 ) -> Story:
-    """The story of a batch that has ended, as a running mill and its database tell it."""
+    """The story of a batch that has ended, as a running mill and its database tell it; without a ledger the
+    visits are still to come."""
     batch = await polls.until_ended()
     among = set(lines)
     recorded = await _recorded(mill.database, batch["id"], lines)
@@ -44,11 +45,27 @@ async def story_of(
         polls=list(polls.seen),
         output=await mill.content(batch["output_file_id"]),
         errors=await mill.content(batch["error_file_id"]),
-        visits=[visit for visit in visits(ledger) if visit.line in among],
+        visits=[] if ledger is None else [visit for visit in visits(ledger) if visit.line in among],
         recorded=dict(reversed(recorded)),
         again=[line for line, times in Counter(line for line, _ in recorded).items() if times > 1],
         kills=kills,
     )
+
+
+def with_visits(stories: Sequence[Story], ledger: Path) -> list[Story]:
+    """The stories with what the upstream has seen of them: of many, a ledger is read once."""
+    seen: dict[str, list[Visit]] = defaultdict(list)
+    for visit in visits(ledger):
+        seen[visit.line].append(visit)
+    return [
+        replace(
+            story,
+            visits=sorted(
+                (visit for line in story.lines for visit in seen[line]), key=lambda visit: visit.began
+            ),
+        )
+        for story in stories
+    ]
 
 
 async def with_models(story: Story, url: str) -> Story:
