@@ -26,6 +26,8 @@ LOST: Final = (
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
     asyncpg.IdleSessionTimeoutError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,
     # What asyncpg makes of a call between the server's last word on a connection and its end.

@@ -23,11 +23,13 @@ ROLE: Final = "batchmill_app"
 _LOCK: Final = 7022079500
 _NAME: Final = re.compile(r"^(\d{4})_\w+\.sql$")
 _OLDEST: Final = re.compile(r"^-- oldest program: (\d+(?:\.\d+)*)$", re.MULTILINE)
-_TIMEOUTS: Final = (
-    ("statement_timeout", "30s"),
-    ("lock_timeout", "5s"),
-    ("idle_in_transaction_session_timeout", "10s"),
-)
+_TIMEOUTS: Final = {
+    "statement_timeout": "30s",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "10s",
+    # Servers have it from 17 on: a call whose last bytes never come has run, and holds what it has locked.
+    "transaction_timeout": "35s",
+}
 _TABLE: Final = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     number integer PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, oldest_program text NOT NULL,
@@ -175,8 +177,9 @@ async def _try_to_make_role(connection: "asyncpg.Connection[asyncpg.Record]", ap
         await connection.execute(f"GRANT {ROLE} TO {_quoted(app_login)}")
     if app_login != owner:
         login_here = f"{_quoted(app_login)} IN DATABASE {_quoted(database)}"
-        for name, value in _TIMEOUTS:
-            await connection.execute(f"ALTER ROLE {login_here} SET {name} = '{value}'")
+        known = await connection.fetch("SELECT name FROM pg_settings WHERE name = ANY ($1)", list(_TIMEOUTS))
+        for name in (row["name"] for row in known):
+            await connection.execute(f"ALTER ROLE {login_here} SET {name} = '{_TIMEOUTS[name]}'")
 
 
 def _parts(version: str) -> tuple[int, ...]:

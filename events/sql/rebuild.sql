@@ -1,6 +1,7 @@
 -- name: limits
 -- A rebuild takes as long as the log is large, but waits for the others only so long.
-SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL lock_timeout = '60s'
+SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL lock_timeout = '60s';
+SELECT set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'
 
 -- name: pause
 -- Whoever writes waits, in the log's lock order; whoever reads goes on with what was there before.

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Literal
+from typing import Final, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
 Direction = Literal["call", "answer"]
-Meet = Callable[[], Literal["pass", "drop"]]
+Meet = Callable[[], Literal["pass", "drop", "hold the end"]]
+SYNC: Final = b"S\x00\x00\x00\x04"
+"""The message that ends a call, and with it its transaction."""
 
 
 class Proxy:
@@ -21,7 +23,8 @@ class Proxy:
 
     def on_next(self, direction: Direction, meet: Meet) -> None:
         """Has `meet` called with the next bytes in this direction, before they go on. `drop`: these bytes
-        are lost and the connection is cut on both sides."""
+        are lost and the connection is cut on both sides. `hold the end`: of a call, all goes on but its end,
+        which never comes."""
         self._next[direction] = meet
 
     def cut_next(self, direction: Direction) -> asyncio.Event:
@@ -63,10 +66,14 @@ class Proxy:
         with suppress(ConnectionError):
             while data := await reader.read(1 << 16):
                 meet = self._next.pop(direction, None)
-                if meet is not None and meet() == "drop":
+                fate = "pass" if meet is None else meet()
+                if fate == "drop":
                     return
-                writer.write(data)
+                held = fate == "hold the end" and data.endswith(SYNC)
+                writer.write(data.removesuffix(SYNC) if held else data)
                 await writer.drain()
+                if held:
+                    await asyncio.Event().wait()
 
     async def close(self) -> None:
         for task in list(self._relays):

@@ -20,7 +20,7 @@ import pytest
 from bench.appends import measure
 from events.batch import BatchExpiryReached
 from events.catalog import new_event
-from events.errors import VersionConflict
+from events.errors import DatabaseUnavailable, VersionConflict
 from events.event import RecordedEvent
 from events.lines import unpack_facts
 from events.log import Flush
@@ -215,6 +215,35 @@ async def test_a_client_frozen_in_its_flush_holds_up_nobody(
         assert completed == (2 if side == "call" else 3)
         os.kill(client.pid, signal.SIGCONT)
         assert await client.stdout.readline() == answer
+
+
+async def test_a_call_whose_last_bytes_never_come_holds_up_nobody_for_good(
+    database: Database, stage: Stage
+) -> None:
+    """All of it has run but the commit. A server before 17 notices when the connection ends."""
+    async with stage.database.reading() as connection:
+        notices = connection.get_server_version().major >= 17
+    batch_id = await stage.running_batch(lines=8)
+    mine, held = await stage.claims(batch_id, [0, 4, 8])
+    async with proxy_to(database.app_url) as proxy:
+        url = f"{proxy.url}&transaction_timeout=1s" if notices else proxy.url
+        async with open_stage(url, connections=2) as silent:
+            await silent.log.flush([flush_of(held, [4])])
+            reached = asyncio.Event()
+
+            def hold() -> Literal["hold the end"]:
+                reached.set()
+                return "hold the end"
+
+            proxy.on_next("call", hold)
+            flushing = asyncio.create_task(silent.log.flush([flush_of(held, [5])]))
+            await reached.wait()
+            if not notices:
+                await proxy.close()
+            await stage.log.flush([flush_of(mine, [0])])
+            with pytest.raises(DatabaseUnavailable):
+                await flushing
+    assert (await stage.batch(batch_id)).completed == 2
 
 
 async def test_sixteen_writers_and_an_old_snapshot_meet_no_deadlock_and_leave_no_gap(

@@ -81,7 +81,10 @@ async def test_what_can_be_rebuilt_may_be_written(login: asyncpg.Connection) -> 
 
 
 async def test_the_logins_time_outs_hold_in_this_database(login: asyncpg.Connection) -> None:
-    for setting in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+    settings = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]
+    if login.get_server_version().major >= 17:
+        settings.append("transaction_timeout")
+    for setting in settings:
         assert await login.fetchval("SELECT current_setting($1)", setting) not in ("0", None)
 
 
