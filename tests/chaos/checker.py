@@ -59,7 +59,9 @@ class Kill:
 
     def sent_on_thawing(self, visit: Visit) -> bool:
         """Whether a try may have been under way when its sender froze, though it began after the thaw."""
-        return self.thawed is not None and self.thawed <= visit.began <= self.thawed + ON_THE_WAY
+        if self.thawed is None or (self.who is not None and visit.by != self.who):
+            return False
+        return self.thawed <= visit.began <= self.thawed + ON_THE_WAY
 
 
 @dataclass

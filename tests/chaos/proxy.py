@@ -48,6 +48,7 @@ class Passage:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._delay = 0.0
+        self._half_closed = False
         self._port = 0
 
     def cut(self) -> None:
@@ -72,7 +73,8 @@ class Passage:
     def half_close(self) -> None:
         """The client is told that nothing more comes; what it sends still passes."""
         self._met()
-        with suppress(OSError, RuntimeError):
+        self._half_closed = True
+        with suppress(OSError):
             self._to_client.write_eof()
 
     def go_on(self) -> None:
@@ -112,11 +114,11 @@ class Passage:
                 await self._flowing.wait()
                 if self._client.left:
                     raise ConnectionAbortedError("the client left while nothing passed")
-            sink.write(piece)
-            await sink.drain()
+            if not (self._half_closed and sink is self._to_client):
+                sink.write(piece)
+                await sink.drain()
         await self._flowing.wait()
-        with suppress(OSError, RuntimeError):
-            sink.write_eof()
+        sink.write_eof()
 
     def _met(self) -> None:
         self.troubles.append(Trouble(time.monotonic(), port=self._port))
@@ -179,6 +181,7 @@ async def proxy_to(place: Place) -> AsyncIterator[Proxy]:
     proxy = Proxy(place)
     loop = asyncio.get_running_loop()
     carrying: set[asyncio.Task[None]] = set()
+    defects: list[BaseException] = []
 
     def accepted() -> asyncio.StreamReaderProtocol:
         return asyncio.StreamReaderProtocol(_Reader(), begin)
@@ -186,7 +189,12 @@ async def proxy_to(place: Place) -> AsyncIterator[Proxy]:
     def begin(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         task = loop.create_task(proxy.carry(client, to_client))
         carrying.add(task)
-        task.add_done_callback(carrying.discard)
+        task.add_done_callback(ended)
+
+    def ended(task: asyncio.Task[None]) -> None:
+        carrying.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            defects.append(error)
 
     server = await loop.create_server(accepted, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]
@@ -199,6 +207,8 @@ async def proxy_to(place: Place) -> AsyncIterator[Proxy]:
         for task in list(carrying):
             task.cancel()
         await asyncio.gather(*carrying, return_exceptions=True)
+    if defects:
+        raise defects[0]
 
 
 async def _connected(place: Place) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

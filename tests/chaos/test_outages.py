@@ -210,11 +210,12 @@ async def test_a_database_that_cuts_every_connection_time_and_again(
 
 
 async def cut_connections(database: Database) -> None:
+    """Cuts every connection but those of whoever looks on."""
     connection = await asyncpg.connect(database.superuser_url)
     try:
         await connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            "WHERE datname = current_database() AND usename <> current_user"
         )
     finally:
         await connection.close()

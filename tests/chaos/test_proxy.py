@@ -167,6 +167,9 @@ async def test_a_half_closed_connection_still_carries_what_the_client_says(
     assert await client.reader.read(-1) == b""
     client.say(b"question")
     assert await server.hear(b"question")
+    server.say(b"answer")
+    client.say(b"question")
+    assert await server.hear(b"question")
     client.writer.close()
 
 
