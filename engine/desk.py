@@ -73,7 +73,7 @@ class Desk:
         except BatchmillError as error:
             _logger.warning("board not looked at", reason=str(error))
             return
-        need = [b.batch_id for b in batches if needs_a_hand(b) and b.batch_id not in self._busy]
+        need = [b.batch_id for b in batches if b.needs_a_hand and b.batch_id not in self._busy]
         for batch_id in need[: max(0, HANDS - len(self._busy))]:
             group.create_task(self.look(batch_id))
 
@@ -85,7 +85,7 @@ class Desk:
         self._busy.add(batch_id)
         try:
             for batch in await self._board.open_batches([batch_id]):
-                if needs_a_hand(batch):
+                if batch.needs_a_hand:
                     async with self._hand_on(batch_id) as lent:
                         if lent:
                             await self._help(batch)
@@ -138,17 +138,3 @@ class Desk:
             await self._board.explain({batch_id: reason})
         except BatchmillError as error:
             _logger.warning("cannot say why a batch waits", batch=batch_id, reason=str(error))
-
-
-def needs_a_hand(batch: OpenBatch) -> bool:
-    """Whether it is to be planned, or may be finalized."""
-    return batch.phase == "planning" or may_finalize(batch)
-
-
-def may_finalize(batch: OpenBatch) -> bool:
-    """Whether nothing more can be recorded, or what is in flight has had its time."""
-    if batch.phase == "running":
-        return batch.lines_left == 0
-    if batch.phase == "stopping":
-        return batch.held == 0 or (batch.stop_in is not None and batch.stop_in <= 0)
-    return batch.phase == "finalizing"

@@ -6,7 +6,6 @@ neither doubles nor loses an outcome.
 """
 
 import asyncio
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -17,7 +16,7 @@ from engine.options import EngineOptions
 from events.batch import LinesCompleted, Usage
 from events.bus import Notice
 from events.catalog import new_event
-from events.errors import BatchmillError, DatabaseUnavailable, LogBusy
+from events.errors import DatabaseUnavailable, LogBusy
 from events.event import ATTACHMENT_BYTES, Attachment
 from events.journal import Journal
 from events.lines import LineOutcome, pack_block, pack_facts, root_digest
@@ -149,14 +148,15 @@ class Recorder:
         )
 
     async def _flush(self, flushes: Sequence[Flush]) -> Sequence[str]:
-        for attempt in itertools.count(1):
+        attempt = 0
+        while True:
             try:
                 return await self._journal.log.flush(flushes)
             except (LogBusy, DatabaseUnavailable) as error:
+                attempt += 1
                 if attempt & (attempt - 1) == 0:  # at the doubling tries only: an outage may be long
                     _logger.warning("flush put off", attempt=attempt, flushes=len(flushes), reason=str(error))
                 await asyncio.sleep(PAUSE)
-        raise BatchmillError("unreachable: a flush is tried until it is answered")
 
     def _pack(self, taken: Sequence[tuple[Chunk, list[LineOutcome]]]) -> list[Flush]:
         return [self._flush_of(chunk, part) for chunk, part in taken]

@@ -24,8 +24,7 @@ class OpenBatch(msgspec.Struct, frozen=True):
     """A batch that has not ended. Times are seconds from now, negative when past.
 
     `waiting` is why the dispatcher hands out nothing of it, if so. `next_line` of `total` is the first line
-    never handed out; `open_lines` are those in chunks without an
-    outcome yet; `held` and `free` count chunks.
+    never handed out; `open_lines` are those in chunks without an outcome yet; `held` and `free` count chunks.
     """
 
     batch_id: str
@@ -47,6 +46,16 @@ class OpenBatch(msgspec.Struct, frozen=True):
     def lines_left(self) -> int:
         """Lines without an outcome."""
         return self.total - self.next_line + self.open_lines
+
+    @property
+    def needs_a_hand(self) -> bool:
+        """Whether it is to be planned, or finalized: nothing more can be recorded of it, or what is in flight
+        has had its time."""
+        if self.phase == "running":
+            return self.lines_left == 0
+        if self.phase == "stopping":
+            return self.held == 0 or (self.stop_in is not None and self.stop_in <= 0)
+        return True
 
     def after(self, lines: int) -> "OpenBatch":
         """The batch after so many more lines were handed out as one chunk."""
