@@ -14,7 +14,6 @@ from typing import Final, Protocol
 import structlog
 
 from engine.cutting import next_cuts
-from engine.desk import needs_a_hand
 from engine.options import EngineOptions
 from engine.routes import Route, paused_everywhere, route_of
 from events.batch import Batch, ExpireBatch, decide
@@ -114,7 +113,7 @@ class Dispatcher:
                     await self._expire(batch, leadership)
                 except (NotFound, UnknownEvent) as error:
                     parked[batch.batch_id] = f"cannot expire: {error}"
-            elif needs_a_hand(batch):
+            elif batch.needs_a_hand:
                 await self._have_looked_at(batch)
         reasons = await self._hand_out(batches, free, workers, leadership) | parked
         changed = {
@@ -193,7 +192,7 @@ class Dispatcher:
         if cuts:
             claim_ids = await self._board.hand_out_all(leadership, [(cut.batch, cut.lines) for cut in cuts])
             made = zip(cuts, claim_ids, strict=True)
-            new = [Work(cut.batch.batch_id, id) for cut, id in made if id is not None]
+            new = [Work(cut.batch.batch_id, id, lines=cut.lines) for cut, id in made if id is not None]
         await self._offer(route, [*ready, *new])
 
     async def _offer(self, route: Route, ready: Sequence[Work]) -> None:
