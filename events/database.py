@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -18,6 +18,8 @@ else:  # asyncpg's classes take type arguments in its stubs only
     Connection = PoolConnectionProxy
     Pool = asyncpg.Pool
 CONNECT_SECONDS: Final = 10.0
+REST_SECONDS: Final = 0.5
+"""Seconds in which the server gives up a call that was left; a connection that takes longer is cut."""
 LOST: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
@@ -119,7 +121,9 @@ class Database:
                 await pool.expire_connections()
                 raise
             finally:
-                await pool.release(connection, timeout=self._patience)
+                # What has happened within stands, a cancellation above all: the connection is cut by now.
+                with suppress(TimeoutError, *LOST):
+                    await pool.release(connection, timeout=REST_SECONDS)
 
     async def close(self) -> None:
         """Closes both pools; what is still running after `patience` is cut."""

@@ -27,6 +27,17 @@ class Proxy:
         which never comes."""
         self._next[direction] = meet
 
+    def stall_next_call(self) -> asyncio.Event:
+        """Holds the end of the next call for good; set when that has happened."""
+        stalled = asyncio.Event()
+
+        def meet() -> Literal["hold the end"]:
+            stalled.set()
+            return "hold the end"
+
+        self.on_next("call", meet)
+        return stalled
+
     def cut_next(self, direction: Direction) -> asyncio.Event:
         """Loses the next bytes in this direction with their connection; set when that has happened."""
         cut = asyncio.Event()

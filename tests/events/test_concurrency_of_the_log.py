@@ -229,15 +229,9 @@ async def test_a_call_whose_last_bytes_never_come_holds_up_nobody_for_good(
         url = f"{proxy.url}&transaction_timeout=1s" if notices else proxy.url
         async with open_stage(url, connections=2) as silent:
             await silent.log.flush([flush_of(held, [4])])
-            reached = asyncio.Event()
-
-            def hold() -> Literal["hold the end"]:
-                reached.set()
-                return "hold the end"
-
-            proxy.on_next("call", hold)
+            stalled = proxy.stall_next_call()
             flushing = asyncio.create_task(silent.log.flush([flush_of(held, [5])]))
-            await reached.wait()
+            await stalled.wait()
             if not notices:
                 await proxy.close()
             await stage.log.flush([flush_of(mine, [0])])

@@ -96,6 +96,21 @@ async def test_a_cancelled_call_gives_its_connection_back(database: Database) ->
     await pools.close()
 
 
+async def test_a_call_is_cancelled_also_while_nothing_comes_through(database: Database) -> None:
+    async with (
+        proxy_to(database.app_url) as proxy,
+        open_stage(proxy.url, connections=2, patience=0.2) as stage,
+    ):
+        assert await stage.log.head() == 0
+        stalled = proxy.stall_next_call()
+        calling = asyncio.create_task(stage.log.head())
+        await stalled.wait()
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+        assert await stage.log.head() == 0
+
+
 @pytest.mark.parametrize(
     ("state", "expected"),
     [
@@ -106,6 +121,8 @@ async def test_a_cancelled_call_gives_its_connection_back(database: Database) ->
         ("57014", LogBusy),
         ("57P01", DatabaseUnavailable),
         ("25006", DatabaseUnavailable),
+        ("25P03", DatabaseUnavailable),
+        ("25P04", DatabaseUnavailable),
         ("53100", DatabaseUnavailable),
         ("53200", DatabaseUnavailable),
         ("53300", DatabaseUnavailable),
