@@ -21,7 +21,7 @@ from api.services import ApiServices
 from api.wire import BatchObject, ListObject, batch_object, list_object
 from events.batch import Batch, BatchCreated, BatchEvent, CancelBatch, InputFile, decide
 from events.catalog import new_event
-from events.errors import VersionConflict
+from events.errors import UnknownEvent, VersionConflict
 from events.file import File
 from events.journal import TRIES, Decision
 from events.log import Board, Row
@@ -156,11 +156,15 @@ def _board_of_cancelled(seen: Seen[Batch], grace: float) -> Board | None:
 
 
 async def _input_file(services: ApiServices, file_id: str, project_id: str) -> Seen[File] | None:
-    """The file, if the project can see it."""
+    """The file, if the project can see it. Raises `UnknownEvent` for one that is parked."""
     if not plausible(file_id):
         return None
     seen = await services.journal.models.find(File, file_id, project_id)
-    return None if seen is None or seen.hidden or seen.state.gone else seen
+    if seen is None or seen.hidden or seen.state.gone:
+        return None
+    if seen.parked is not None:
+        raise UnknownEvent(seen.parked)
+    return seen
 
 
 def _input_of(file: File) -> InputFile:

@@ -73,15 +73,15 @@ class Desk:
         except BatchmillError as error:
             _logger.warning("board not looked at", reason=str(error))
             return
-        need = [b.batch_id for b in batches if b.needs_a_hand and b.batch_id not in self._busy]
+        need = [b.batch_id for b in batches if b.needs_a_hand and self._may_look(b.batch_id)]
         for batch_id in need[: max(0, HANDS - len(self._busy))]:
             group.create_task(self.look(batch_id))
 
     async def look(self, batch_id: str) -> None:
         """Does what the batch needs now, unless somebody is at it or failed at it a moment ago."""
-        due, pause = self._pauses.get(batch_id, (0.0, FIRST_PAUSE))
-        if batch_id in self._busy or time.monotonic() < due:
+        if not self._may_look(batch_id):
             return
+        _, pause = self._pauses.get(batch_id, (0.0, FIRST_PAUSE))
         self._busy.add(batch_id)
         try:
             for batch in await self._board.open_batches([batch_id]):
@@ -96,6 +96,11 @@ class Desk:
             await self._explain(batch_id, f"tries again soon: {error}")
         finally:
             self._busy.discard(batch_id)
+
+    def _may_look(self, batch_id: str) -> bool:
+        """Not while a hand is on it here, nor soon after that failed."""
+        due, _ = self._pauses.get(batch_id, (0.0, FIRST_PAUSE))
+        return batch_id not in self._busy and time.monotonic() >= due
 
     @asynccontextmanager
     async def _hand_on(self, batch_id: str) -> AsyncIterator[bool]:

@@ -21,6 +21,7 @@ from events.batch import (
     decide,
 )
 from events.catalog import new_event
+from events.errors import UnknownEvent
 from events.event import Attachment
 from events.journal import Decision, Journal
 from events.log import Board
@@ -48,8 +49,10 @@ class Planner:
 
     async def plan(self, batch_id: str) -> None:
         """Validates the input and records `BatchStarted` or `BatchFailed`. Raises `StorageError` and
-        `BatchmillError` where that was not possible now."""
+        `BatchmillError` where that was not possible now, such as `UnknownEvent` for a parked batch."""
         seen = await self._journal.models.get(Batch, batch_id)
+        if seen.parked is not None:
+            raise UnknownEvent(seen.parked)
         if seen.state.status != "validating":
             return
         with IndexSpill(self._options.spill_folder) as index:

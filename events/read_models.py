@@ -129,10 +129,15 @@ class ReadModels:
         return Page(objects, has_more=len(groups) > limit)
 
     async def key_of(self, secret_sha256: str) -> Seen[Key] | None:
-        """The key, not revoked, that a secret's hex SHA-256 belongs to."""
+        """The key, not revoked, that a secret's hex SHA-256 belongs to. Raises `UnknownEvent` for one that is
+        parked, too: nobody here knows what it still opens."""
         async with self._database.reading() as connection:
             seen = _folded(Key, await connection.fetch(_SQL["key"], secret_sha256, TAIL))
-        return seen if seen is not None and seen.state.revoked_at is None else None
+        if seen is None or seen.state.revoked_at is not None:
+            return None
+        if seen.parked is not None:
+            raise UnknownEvent(seen.parked)
+        return seen
 
     async def keys(self, limit: int = 10_000) -> list[Seen[Key]]:
         """Every project's keys, revoked ones too, the oldest first; not those this program cannot read."""

@@ -1,0 +1,74 @@
+"""The desk: who needs a hand gets one, also behind batches that cannot be helped now."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+from engine.desk import HANDS, Desk
+from engine.finalizer import Finalizer
+from engine.planner import Planner
+from events.event import NewEvent
+from events.local_bus import LocalBus
+from events.work import OpenBatch
+from tests.engine.recorded import PROJECT, World, request_line, world_on
+from tests.postgres import Database
+
+
+@pytest.fixture
+async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
+    async with world_on(database.app_url, tmp_path / "objects") as opened:
+        yield replace(opened, options=msgspec.structs.replace(opened.options, poll=0.05))
+
+
+def desk_of(world: World) -> Desk:
+    """A desk to which no notice comes: it finds by itself what needs a hand."""
+
+    async def known_models() -> None:
+        return None
+
+    planner = Planner(world.journal, world.store, known_models, world.options)
+    finalizer = Finalizer(world.journal, world.store, world.options)
+    return Desk(world.board, LocalBus(), planner, finalizer, world.options)
+
+
+async def on_board(world: World, batch_id: str) -> OpenBatch:
+    (batch,) = await world.board.open_batches([batch_id])
+    return batch
+
+
+async def park(world: World, batch_id: str) -> None:
+    """What a newer program does to a batch."""
+    await world.log.append([NewEvent(uuid4(), batch_id, PROJECT, "BatchSublimated", "{}")])
+
+
+async def test_batches_that_are_parked_hold_up_no_other(world: World) -> None:
+    for _ in range(HANDS + 1):
+        await world.created([request_line(0)])
+    *parked, other = [batch.batch_id for batch in await world.board.open_batches()]
+    for batch_id in parked:
+        await park(world, batch_id)
+    working = asyncio.create_task(desk_of(world).run())
+    try:
+        async with asyncio.timeout(20):
+            while (await on_board(world, other)).phase == "planning":  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+    for batch_id in parked:
+        board = await on_board(world, batch_id)
+        assert board.phase == "planning"
+        assert "BatchSublimated" in (board.waiting or "")
+
+
+async def test_the_input_of_a_parked_batch_is_not_read(world: World) -> None:
+    parked = await world.created([request_line(0)])
+    await park(world, parked.id)
+    await world.store.delete(await world.object_of(parked.input_file_id))
+    await desk_of(world).look(parked.id)
+    assert "BatchSublimated" in ((await on_board(world, parked.id)).waiting or "")
