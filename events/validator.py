@@ -149,6 +149,8 @@ class LineValidator:
     def _accept(self, raw: bytes) -> RequestLine | None:
         """The line when it is plainly good; None when it takes a closer look."""
         rules, once = self._rules, self._once
+        if len(raw) > _ROOMY and _may_swell(raw):
+            return None
         once.clear()
         try:
             raw.decode("utf-8")  # msgspec does not look inside Raw and skipped fields
@@ -166,6 +168,22 @@ class LineValidator:
         if rules.endpoint == _COUNTS_INPUTS:
             inputs = _count_inputs(bytes(cast(_InputBody, line.body).input))
         return RequestLine(line.custom_id, model, inputs)
+
+
+_ROOMY: Final = 256 << 10
+"""Bytes of a line that are decoded whatever they are."""
+_SWELLING: Final = tuple(
+    re.compile(rb'"%b"[ \t\n\r]*:[ \t\n\r]*[\[{]' % name) for name in (b"model", b"stream")
+)
+
+
+def _may_swell(raw: bytes) -> bool:
+    """Whether the model or `stream` may be an array or object: False is sure, True is not.
+
+    The hook gets it decoded, and a list of empty objects takes 25 times its bytes. A name shows as it is,
+    unless a letter of it is written as an escape, and all of them are between U+0060 and U+007F.
+    """
+    return b"\\u006" in raw or b"\\u007" in raw or any(found.search(raw) for found in _SWELLING)
 
 
 def _take_once(taken: dict[type[_Once], object], kind: type[_Once], value: object) -> _Once:

@@ -1,6 +1,7 @@
 """What makes a line good or bad, and that the fast path never says yes where the grammar says no."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -255,6 +256,24 @@ def test_a_custom_id_with_a_lone_surrogate_keeps_its_text() -> None:
     accepted = validate_line(raw, 1, RULES)
     assert isinstance(accepted, RequestLine)
     assert accepted.custom_id == "\ud83da"
+
+
+@pytest.mark.parametrize("name", [b"model", b"stream", b"mod\\u0065l"])
+def test_a_large_list_in_place_of_the_model_does_not_swell_in_memory(name: bytes) -> None:
+    raw = raw_body(b'{"messages":[],"%b" : [%b{}]}' % (name, b"{}," * 700_000))
+    tracemalloc.start()
+    try:
+        refused = validate_line(raw, 1, RULES)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert isinstance(refused, LineError)
+    assert peak < 8 * len(raw)
+
+
+def test_a_large_line_takes_the_fast_path() -> None:
+    raw = body(messages=["model", {"model": "x" * 1_000_000}])
+    assert LineValidator(RULES)._accept(raw) == RequestLine("a", "m", 0)
 
 
 def test_a_line_is_judged_alike_whatever_was_judged_before_it() -> None:
