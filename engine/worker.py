@@ -323,14 +323,16 @@ class Worker:
         await asyncio.sleep(self._options.beat)
         while self._id:
             try:
-                await self._prove_life()
-                await self._give_up_unknown_claims()
-                await self._look_at_held_batches()
-                self._yield_old_chunks()
-                await self._watch_others()
-            except BatchmillError as error:
+                # Short enough for a second try, on another connection, while nobody misses this worker yet.
+                async with asyncio.timeout((self._options.lease - self._options.beat) / 2):
+                    await self._prove_life()
+                    await self._give_up_unknown_claims()
+                    await self._look_at_held_batches()
+                    self._yield_old_chunks()
+                    await self._watch_others()
+            except (BatchmillError, TimeoutError) as error:
                 self._watches.clear()
-                _logger.warning("beat failed", worker=self._id, reason=str(error))
+                _logger.warning("beat failed", worker=self._id, reason=str(error) or "no answer in time")
             await asyncio.sleep(self._options.beat)
 
     async def _prove_life(self) -> None:

@@ -104,7 +104,8 @@ class Candidate:
         while True:
             await asyncio.sleep(self._beat)
             try:
-                async with asyncio.timeout(self._lease):
+                # Short enough for a second try, on another connection, while the lease lasts.
+                async with asyncio.timeout((self._lease - self._beat) / 2):
                     held = await self._board.beat_leadership(leadership)
             except (BatchmillError, TimeoutError) as error:
                 if self._clock() - confirmed > self._lease:

@@ -18,6 +18,8 @@ from events.batch import Batch
 from events.bus import Work
 from events.read_models import Seen
 from tests.engine.recorded import WORKER, World, request_line, world_on
+from tests.events.proxy import proxy_to
+from tests.events.stage import Stage, open_stage
 from tests.postgres import Database
 
 BEAT = 0.01
@@ -85,12 +87,12 @@ async def working(
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def registered(world: World) -> dict[str, int]:
+async def registered(world: World | Stage) -> dict[str, int]:
     """Workers and their beats, but for the one that worlds come with."""
     return {id: beat for id, beat in (await world.board.workers()).items() if id != WORKER}
 
 
-async def beats_of_one(world: World, beats: int) -> str:
+async def beats_of_one(world: World | Stage, beats: int) -> str:
     """The id of the one worker, when it has beaten so often."""
     async with asyncio.timeout(10):
         while True:
@@ -112,6 +114,22 @@ async def test_a_worker_that_has_left_stays_away(world: World) -> None:
         await worker.stop()
         await asyncio.sleep(10 * BEAT)
         assert await registered(world) == {}
+
+
+async def test_a_worker_outlives_a_connection_on_which_nothing_comes_through(
+    database: Database, tmp_path: Path
+) -> None:
+    async with (
+        open_stage(database.app_url) as near,
+        proxy_to(database.app_url) as proxy,
+        world_on(proxy.url, tmp_path / "objects") as world,
+        working(world),
+    ):
+        id = await beats_of_one(near, 2)
+        for _ in range(3):
+            stalled = proxy.stall_next_call()
+            await stalled.wait()
+            assert await beats_of_one(near, (await registered(near))[id] + 2) == id
 
 
 async def test_a_worker_stops_cleanly_with_the_database_away(world: World) -> None:
