@@ -4,6 +4,7 @@ The programs are those that come with ours; what it stands for is a database ser
 """
 
 import asyncio
+import signal
 import tempfile
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator
@@ -14,10 +15,10 @@ from typing import Final
 import asyncpg
 import psutil
 
-from cli.embedded.postgres import SUPERUSER
+from cli.embedded.postgres import DATABASE, OWNER, SUPERUSER
 from cli.embedded.postgres_files import make_files
 from cli.embedded.postgres_programs import command, environment, files_owner
-from tests.postgres import PostgresServer
+from tests.postgres import Database, PostgresServer
 from tests.rabbit_node import free_ports
 
 START: Final = 60.0
@@ -34,8 +35,12 @@ class PostgresNode:
         self._process: Process | None = None
 
     @property
-    def server(self) -> PostgresServer:
-        """Its address, with a login that may do anything."""
+    def database(self) -> Database:
+        """The one database on it, which nothing was migrated in yet."""
+        return self._server.database(DATABASE)
+
+    @property
+    def _server(self) -> PostgresServer:
         return PostgresServer(f"postgresql://{SUPERUSER}@127.0.0.1:{self._port}/postgres")
 
     async def start(self) -> None:
@@ -59,6 +64,22 @@ class PostgresNode:
                     raise RuntimeError(f"the server ended: {self._output.read_text()[-2000:]}")
                 await asyncio.sleep(0.02)
 
+    async def make_database(self) -> None:
+        """Makes what an operator makes: the roles of the program and its database."""
+        await self._server.ensure_roles()
+        connection = await asyncpg.connect(self._server.superuser_url)
+        try:
+            await connection.execute(f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
+        finally:
+            await connection.close()
+
+    async def stop(self) -> None:
+        """Ends it as an operator does who does not wait for its clients."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.send_signal(signal.SIGINT)
+            await process.wait()
+
     async def kill(self) -> None:
         """Ends the server and all of its sessions as a power cut does, but for the disk's own cache."""
         process, self._process = self._process, None
@@ -81,7 +102,7 @@ class PostgresNode:
 
     async def _answers(self) -> bool:
         try:
-            await (await asyncpg.connect(self.server.superuser_url)).close()
+            await (await asyncpg.connect(self._server.superuser_url)).close()
         except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError):
             return False
         return True
@@ -89,12 +110,12 @@ class PostgresNode:
 
 @asynccontextmanager
 async def running_postgres() -> AsyncIterator[PostgresNode]:
-    """A server for as long as the block runs, with the roles of the program made on it."""
+    """A server and its database, for as long as the block runs."""
     with tempfile.TemporaryDirectory(prefix="batchmill-postgres-", ignore_cleanup_errors=True) as folder:
         node = PostgresNode(Path(folder))
         try:
             await node.start()
-            await node.server.ensure_roles()
+            await node.make_database()
             yield node
         finally:
             await node.kill()

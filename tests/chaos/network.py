@@ -1,0 +1,164 @@
+"""A fleet whose every connection goes through a proxy of its own process, and bad weather from a seed."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, get_args
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+from tests.chaos.checker import Trouble
+from tests.chaos.proxy import Passage, Place, Proxy, proxy_to
+from tests.postgres import Database
+
+Service = Literal["database", "broker", "upstream"]
+Kind = Literal["cut", "stall", "stall and cut", "slow", "half-close"]
+SLOWLY: Final = 0.1
+"""Seconds that a piece takes more on a slow connection."""
+PAUSE: Final = (0.05, 0.45)
+"""Seconds from one blow to the next."""
+
+
+@dataclass(frozen=True)
+class Blow:
+    """What the weather does to a process's connections to one service: to all of them, and new ones, or to
+    the one at `pick` of the way from the oldest to the newest. What lasts, lasts for `seconds`."""
+
+    after: float
+    process: str
+    service: Service
+    kind: Kind
+    pick: float | None
+    seconds: float
+
+
+def weather(chance: random.Random, processes: Sequence[str], lasting: tuple[float, float]) -> Iterator[Blow]:
+    """Blow after blow, without an end."""
+    while True:
+        yield Blow(
+            after=chance.uniform(*PAUSE),
+            process=chance.choice(processes),
+            service=chance.choice(get_args(Service)),
+            kind=chance.choice(get_args(Kind)),
+            pick=chance.choice((None, chance.random())),
+            seconds=chance.uniform(*lasting),
+        )
+
+
+class Network:
+    """All proxies of an installation: one for each process and service."""
+
+    def __init__(
+        self, proxies: Mapping[tuple[str, Service], Proxy], database: Database, broker: str, upstream: str
+    ) -> None:
+        self._proxies = proxies
+        self._database = database
+        self._broker = broker
+        self._upstream = upstream
+        self.blows: list[Blow] = []
+
+    def settings(self, process: str) -> dict[str, str]:
+        """The ways of a process to the services, as its settings."""
+        return {
+            "database_url": self._way(process, "database", self._database.app_url),
+            "database_owner_url": self._way(process, "database", self._database.owner_url),
+            "amqp_url": self._way(process, "broker", self._broker),
+            "upstream_url": self._way(process, "upstream", self._upstream),
+        }
+
+    def proxy(self, process: str, service: Service) -> Proxy:
+        """What the connections of a process to a service go through."""
+        return self._proxies[process, service]
+
+    def every(self, service: Service) -> list[Proxy]:
+        """What all connections to a service go through."""
+        return [proxy for (_, to), proxy in self._proxies.items() if to == service]
+
+    @property
+    def troubles(self) -> list[Trouble]:
+        """What connections to the upstream have met with."""
+        return [trouble for proxy in self.every("upstream") for trouble in proxy.troubles]
+
+    @asynccontextmanager
+    async def under(self, blows: Iterable[Blow]) -> AsyncIterator[None]:
+        """Has the weather blow while the block runs; then all is well."""
+        blowing = asyncio.create_task(self._blow(blows))
+        try:
+            yield
+        finally:
+            blowing.cancel()
+            with suppress(asyncio.CancelledError):
+                await blowing
+            for proxy in self._proxies.values():
+                proxy.go_on()
+
+    async def _blow(self, blows: Iterable[Blow]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for blow in blows:
+                await asyncio.sleep(blow.after)
+                for met in self._met_by(blow):
+                    group.create_task(_suffer(blow, met))
+                self.blows.append(blow)
+
+    def _met_by(self, blow: Blow) -> Sequence[Proxy | Passage]:
+        proxy = self._proxies[blow.process, blow.service]
+        if blow.pick is not None:
+            return proxy.passages[int(blow.pick * len(proxy.passages)) :][:1]
+        lasting = blow.kind.startswith("stall")
+        return [proxy] if lasting or blow.kind == "cut" else list(proxy.passages)
+
+    def _way(self, process: str, service: Service, url: str) -> str:
+        parts = urlsplit(url)
+        login = parts.netloc.rpartition("@")[0]
+        here = f"127.0.0.1:{self._proxies[process, service].port}"
+        return urlunsplit(parts._replace(netloc=f"{login}@{here}" if login else here, query=""))
+
+
+async def _suffer(blow: Blow, met: Proxy | Passage) -> None:
+    """One blow from its beginning to its end."""
+    match blow.kind, met:
+        case "cut", _:
+            met.cut()
+            return
+        case "half-close", Passage():
+            met.half_close()
+            return
+        case "slow", Passage():
+            met.slow(SLOWLY)
+        case _:
+            met.stall()
+    await asyncio.sleep(blow.seconds)
+    if blow.kind == "stall and cut":
+        met.cut()
+    met.go_on()
+
+
+@asynccontextmanager
+async def network(
+    processes: Sequence[str], database: Database, broker: str, upstream: str
+) -> AsyncIterator[Network]:
+    """The proxies of some processes, for as long as the block runs."""
+    places: dict[Service, Place] = {
+        "database": _place_of(database.app_url),
+        "broker": _place_of(broker),
+        "upstream": _place_of(upstream),
+    }
+    async with AsyncExitStack() as closing:
+        proxies = {
+            (process, service): await closing.enter_async_context(proxy_to(place))
+            for process in processes
+            for service, place in places.items()
+        }
+        yield Network(proxies, database, broker, upstream)
+
+
+def _place_of(url: str) -> Place:
+    parts = urlsplit(url)
+    folder = parse_qs(parts.query).get("host", [""])[0]
+    if folder.startswith("/"):
+        return Path(folder) / f".s.PGSQL.{parts.port or 5432}"
+    assert parts.hostname is not None
+    assert parts.port is not None
+    return parts.hostname, parts.port

@@ -1,0 +1,81 @@
+"""All connections of all processes break and stall, time and again: no line is lost, and nobody restarts."""
+
+import random
+import secrets
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.chaos.checker import broken_promises, lost_answers, repeats, results_of
+from tests.chaos.fleet import fleet
+from tests.chaos.inputs import batch_of, fresh_names
+from tests.chaos.mill import polling
+from tests.chaos.network import network, weather
+from tests.chaos.register import register_of
+from tests.chaos.witness import story_of
+from tests.postgres import Database
+from tests.rabbit import Broker
+from tests.upstream import LedgerUpstream
+
+PROCESSES: Final = ("api", "worker-0", "worker-1", "worker-2")
+SETTINGS: Final = {
+    "concurrency": "8",
+    "chunk_lines": "16",
+    "connect_timeout": "2s",
+    "line_timeout": "4s",
+    "attempts": "9",
+}
+
+
+SOAK: Final = (pytest.mark.soak, pytest.mark.timeout(3600))
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("lines", "longest", "within"),
+    [
+        pytest.param(4_000, 6.0, 90.0, id="short"),
+        *(pytest.param(20_000, 20.0, 3000.0, marks=SOAK, id=f"long-{n}") for n in range(3)),
+    ],
+)
+async def test_connections_that_are_cut_and_stall_at_random(
+    tmp_path: Path,
+    upstream: LedgerUpstream,
+    ledger: Path,
+    database: Database,
+    broker: Broker,
+    lines: int,
+    longest: float,
+    within: float,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    seed = secrets.randbits(32)
+    with capsys.disabled():
+        print(f"\nthe weather's seed is {seed}")
+    blows = weather(random.Random(seed), PROCESSES, (1.0, longest))
+    upstream.latency = 0.05
+    names = fresh_names(lines)
+    async with (
+        network(PROCESSES, database, broker.url, upstream.url) as net,
+        fleet(
+            tmp_path, upstream.url, database, broker.url, SETTINGS, ["lead,plan,run"] * 3, net.settings
+        ) as pods,
+        register_of(database) as register,
+    ):
+        batch_id = await pods.api.submit(batch_of(names))
+        async with polling(pods.api, batch_id) as polls:
+            async with net.under(blows):
+                await polls.until_ended(within)
+            kills = register.kills(pods.workers)
+            story = replace(await story_of(pods.api, polls, names, ledger, kills), troubles=net.troubles)
+        assert pods.restarted() == 0
+        assert [await one.stop() for one in pods.everybody] == [0] * len(PROCESSES)
+    with capsys.disabled():
+        print(
+            f"{len(net.blows)} blows; workers struck off {len(kills)} times, so {repeats(story)} lines run "
+            f"again, and {lost_answers(story)} more for answers that were lost"
+        )
+    assert broken_promises(story) == []
+    assert len(results_of(story.output)) == lines
