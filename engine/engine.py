@@ -84,7 +84,7 @@ class Engine:
         self._lookout = (
             None
             if self._worker is None
-            else Lookout(board, self._worker, [route for route, _ in routes], options.poll)
+            else Lookout(board, journal.bus, self._worker, [route for route, _ in routes], options.poll)
         )
         self._desk = self._make_desk(board) if Role.PLAN in roles else None
         self._dispatcher = Dispatcher(

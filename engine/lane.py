@@ -101,16 +101,36 @@ class Lane:
         self._queued_bytes += sum(len(job.body) for job in jobs)
         self.pump()
 
-    async def room(self, chunk: Chunk | None = None) -> None:
+    async def room(self, chunk: Chunk) -> None:
         """Returns when so little is queued that more should be read, or when `chunk` is stopping."""
-        while self.crowded and not (chunk is not None and chunk.stopping):
+        while self.crowded and not chunk.stopping:
             self._room.clear()
             await self._room.wait()
+
+    async def room_for(self, lines: int) -> int:
+        """Returns when something of a chunk of so many lines should be taken: how many lines."""
+        while not (part := self.part(lines)):
+            self._room.clear()
+            await self._room.wait()
+        return part
+
+    def part(self, lines: int) -> int:
+        """How many lines should be taken now of a chunk of so many."""
+        return 0 if self._heavy else self._pace.part(lines, self._free)
 
     @property
     def crowded(self) -> bool:
         """Whether so much is queued that no more should be read."""
-        return len(self._queue) >= self._pace.ahead or self._queued_bytes + self._waiting_bytes >= BYTES_AHEAD
+        return self._free + self._pace.ahead <= 0 or self._heavy
+
+    @property
+    def _free(self) -> int:
+        """Slots that nothing is queued for; negative: lines that are queued for no free slot."""
+        return self._limit.limit - self._under_way - len(self._queue)
+
+    @property
+    def _heavy(self) -> bool:
+        return self._queued_bytes + self._waiting_bytes >= BYTES_AHEAD
 
     @property
     def paused(self) -> str | None:
@@ -180,6 +200,8 @@ class Lane:
         while self._queue and self._queue[0].chunk.lost:
             self._queued_bytes -= len(self._queue.popleft().body)
         if not self._queue or not self._may_send():
+            if not self.crowded:
+                self._room.set()
             return None
         job = self._queue.popleft()
         self._queued_bytes -= len(job.body)

@@ -26,7 +26,7 @@ from engine.options import EngineOptions
 from engine.parsing import custom_id_and_body
 from engine.recorder import Recorder
 from events.batch import Batch, BatchCancelRequested, BatchExpiryReached, BatchFinalizing
-from events.bus import Bus, Notice, Subscription, Work
+from events.bus import LEFT, Bus, Notice, Subscription, Work
 from events.errors import BatchmillError
 from events.failpoint import at
 from events.read_models import ReadModels, Seen
@@ -104,10 +104,11 @@ class Worker:
         """What the work board calls it; empty while it is not registered."""
         return self._id
 
-    def has_room(self, route: str) -> bool:
-        """Whether it would begin a chunk of the route at once."""
+    def has_room(self, route: str, lines: int = 0) -> bool:
+        """Whether it would begin a chunk of so many lines at once; 0: of as many as any has."""
         lane = self._lanes[route]
-        return not (self._stopping or self._intake.locked() or lane.crowded or lane.paused)
+        ready = not (self._stopping or self._intake.locked() or lane.paused)
+        return ready and lane.part(lines or self._options.chunk_lines) > 0
 
     async def run(self) -> None:
         """Works until cancelled; `stop` first, where there is time for it."""
@@ -179,10 +180,11 @@ class Worker:
         else is in hand.
         """
         lane = self._lanes[route]
-        if not await self._turn(lane, work):
+        most = await self._turn(lane, work)
+        if not most:
             return None
         try:
-            chunk = None if self._stopping else await self._claim(lane, work)
+            chunk = None if self._stopping else await self._claim(lane, work, most)
             if chunk is None:
                 return None
             try:
@@ -197,9 +199,9 @@ class Worker:
         finally:
             self._intake.release()
 
-    async def _turn(self, lane: Lane, work: Work) -> bool:
-        """Takes the intake when it is this chunk's turn. False where that has not come in time: the chunk
-        lies free, and is offered again."""
+    async def _turn(self, lane: Lane, work: Work) -> int:
+        """Takes the intake when it is this chunk's turn: how many lines of it are to be taken. 0 where its
+        turn has not come in time: the chunk lies free, and is offered again."""
         try:
             async with asyncio.timeout(TURN):
                 await lane.opened()
@@ -207,23 +209,25 @@ class Worker:
                 try:
                     if work.suspect:
                         await self._idle.wait()
-                    await lane.room()
+                    return await lane.room_for(work.lines or self._options.chunk_lines)
                 except BaseException:
                     self._intake.release()
                     raise
         except TimeoutError:
-            return False
-        return True
+            return 0
 
-    async def _claim(self, lane: Lane, work: Work) -> Chunk | None:
-        """Takes a chunk in hand; one that was called off while it was being claimed is stopped at once."""
+    async def _claim(self, lane: Lane, work: Work, most: int) -> Chunk | None:
+        """Takes a chunk in hand, at most so many lines of it where it is whole; one that was called off while
+        it was being claimed is stopped at once."""
         self._claiming = work.claim_id
         self._called_off.clear()
         claimant = self._id
         try:
-            claim = await self._board.claim(work.claim_id, claimant)
+            claim = await self._board.claim(work.claim_id, claimant, most)
             if claim is None:
                 return None
+            if claim.lines < work.lines:
+                await self._bus.announce([Notice(claim.batch_id, LEFT, 0)])
             inputs = await self._inputs_of(claim.batch_id)
             if claimant != self._id or (claim.suspect and not work.suspect):
                 # Declared dead meanwhile, so that others may have run these lines; or not alone.

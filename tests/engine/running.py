@@ -64,7 +64,7 @@ class Station:
         """Cuts the next lines of a batch and offers them; returns the claim's id."""
         claim_id = await self.world.board.hand_out(self.world.leadership, await self.on_board(batch), lines)
         assert claim_id is not None
-        await self.offer(Work(batch.id, claim_id))
+        await self.offer(Work(batch.id, claim_id, lines=lines))
         return claim_id
 
     async def offer(self, work: Work) -> None:

@@ -91,7 +91,9 @@ async def test_work_that_no_message_tells_of_is_found(world: World, ledger: Path
         batch = await station.batch(names(20))
         for _ in range(4):
             await world.board.hand_out(world.leadership, await station.on_board(batch), 5)
-        lookout = Lookout(world.board, station.worker, [Route(ROUTE, station.upstream.url)], poll=0.01)
+        lookout = Lookout(
+            world.board, world.journal.bus, station.worker, [Route(ROUTE, station.upstream.url)], poll=0.01
+        )
         looking = asyncio.create_task(lookout.run())
         await station.until_recorded(batch, 20)
         await station.until_free(batch)
@@ -99,6 +101,39 @@ async def test_work_that_no_message_tells_of_is_found(world: World, ledger: Path
 
     assert sorted(await station.recorded_lines(batch)) == list(range(20))
     assert station.upstream.tries == 20
+
+
+async def test_near_the_end_of_a_batch_no_line_waits_for_a_slot_that_others_may_have(
+    world: World, ledger: Path
+) -> None:
+    async with station_on(world, ledger, concurrency=4) as station:
+        told = dict.fromkeys(names(3), "stall") | {"line-3": "slow 0.1"}
+        batch = await station.batch(names(6), told)
+        await station.hand_out(batch, 3)
+        await station.hand_out(batch, 3)
+        await station.upstream.until(lambda u: u.tries == 4)
+        [rest] = await world.board.free_claims(10)
+        state = await station.until_recorded(batch, 1)
+        again = await world.board.claim(rest.claim_id, WORKER)
+        assert again is not None
+        assert again.open_lines() == [4, 5]
+
+    assert rest.lines == 2
+    assert state.completed == 1
+
+
+async def test_what_is_left_of_a_chunk_is_found_as_soon_as_a_slot_is_free(world: World, ledger: Path) -> None:
+    async with station_on(world, ledger, concurrency=4) as station:
+        batch = await station.batch(names(9), dict.fromkeys(names(3), "stall"))
+        for _ in range(3):
+            await station.hand_out(batch, 3)
+        routes = [Route(ROUTE, station.upstream.url)]
+        lookout = Lookout(world.board, world.journal.bus, station.worker, routes, poll=3600.0)
+        looking = asyncio.create_task(lookout.run())
+        await station.until_recorded(batch, 6)
+        looking.cancel()
+
+    assert sorted(await station.recorded_lines(batch)) == [3, 4, 5, 6, 7, 8]
 
 
 async def test_a_paused_route_takes_no_chunk_until_it_opens(world: World, ledger: Path) -> None:
