@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 
 from events.batch import Batch, BatchCancelled, BatchCompleted, BatchExpired, BatchFailed
+from events.errors import UnknownEvent
 from events.event import RecordedEvent
 from events.failpoint import at
 from events.file import File, FileDeleted, FileExpired
@@ -44,7 +45,8 @@ class Eraser:
         """Erases what these events leave without a reader; writes no read models.
 
         Waits for storage that is away, as long as it takes: nothing else is behind it in this follower.
-        Raises as `Log.erase`: the same events are then handled again.
+        Raises as `Log.erase`, and `UnknownEvent` where it hangs on a parked object whether something is to be
+        erased: the same events are then handled again, so that this is done late rather than never.
         """
         for event in events:
             if event.type in GONE:
@@ -60,7 +62,10 @@ class Eraser:
         await self._delete_unread(file)
         batch_id = file.state.created.batch_id
         batch = None if batch_id is None else await self._models.find(Batch, batch_id)
-        if batch is not None and file_id == (batch.state.output_file_id or batch.state.error_file_id):
+        if batch is None:
+            return
+        _require_whole(batch)
+        if file_id == (batch.state.output_file_id or batch.state.error_file_id):
             await self._log.erase(batch.id, file_id)
 
     async def _batch_ended(self, batch_id: str) -> None:
@@ -68,7 +73,10 @@ class Eraser:
         if batch is None or batch.state.created.input is None:
             return
         file = await self._models.find(File, batch.state.created.input_file_id)
-        if file is not None and file.state.gone:
+        if file is None:
+            return
+        _require_whole(file)
+        if file.state.gone:
             await self._delete_unread(file)
 
     async def _delete_unread(self, file: Seen[File]) -> None:
@@ -86,3 +94,8 @@ class Eraser:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
         await at("delete.after")
+
+
+def _require_whole(seen: Seen[Batch] | Seen[File]) -> None:
+    if seen.parked is not None:
+        raise UnknownEvent(f"{seen.id}: {seen.parked}")

@@ -2,15 +2,19 @@
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from engine.eraser import Eraser
 from engine.finalizer import Finalizer
+from events import catalog
+from events.errors import UnknownEvent
+from events.event import NewEvent
 from events.failpoint import FailpointRaised, arm
 from events.follower import Follower
 from storage.store import ObjectMissing, StorageUnavailable
-from tests.engine.recorded import RecordedBatch, World, request_line, world_on
+from tests.engine.recorded import PROJECT, RecordedBatch, World, request_line, world_on
 from tests.postgres import Database
 
 
@@ -97,6 +101,37 @@ async def test_an_input_that_was_not_deleted_outlives_its_batch(world: World) ->
     await erase(world)
 
     assert await stored(world, batch.input_file_id)
+
+
+def know_more(program: pytest.MonkeyPatch) -> None:
+    """Makes this a newer program."""
+    program.setitem(catalog.UPCASTERS, "BatchWithdrawn", lambda plain: ("BatchCancelRequested", plain))
+    program.setitem(catalog.UPCASTERS, "FileWithdrawn", lambda plain: ("FileDeleted", plain))
+
+
+async def test_what_hangs_on_a_parked_object_is_erased_by_the_program_that_knows_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rather late than never: a program that cannot tell whether it is to erase waits."""
+    batch = await world.batch([request_line(0)])
+    await batch.record_lines([0])
+    await world.log.append([NewEvent(uuid4(), batch.id, PROJECT, "BatchWithdrawn", "{}")])
+    await world.log.append([NewEvent(uuid4(), batch.input_file_id, PROJECT, "FileWithdrawn", "{}")])
+    with monkeypatch.context() as newer_program:
+        know_more(newer_program)
+        await finalize(batch)
+        output_id = (await batch.state()).output_file_id
+        assert output_id is not None
+        await world.delete_file(output_id)
+    with pytest.raises(UnknownEvent, match="Withdrawn"):
+        await erase(world)
+    assert await stored(world, batch.input_file_id)
+    assert await bodies(batch) == 1
+
+    know_more(monkeypatch)
+    await erase(world)
+    assert not await stored(world, batch.input_file_id)
+    assert await bodies(batch) == 0
 
 
 async def test_result_lines_live_as_long_as_the_output_file(world: World) -> None:
