@@ -39,8 +39,8 @@ STOPS: Final = {BatchCancelRequested.__name__, BatchExpiryReached.__name__}
 ENDS: Final = {*STOPS, BatchFinalizing.__name__}
 INPUTS_HELD: Final = 16
 """Batches whose line index a worker keeps at hand."""
-LAST_FLUSH: Final = 2.0
-"""Seconds that the last flush of a worker that stops may take."""
+LAST_WORDS: Final = 2.0
+"""Seconds that the last flush of a worker that stops may take, and then its leave."""
 CHUNKS: Final = 64
 """Chunks in hand at once, or one for each line under way where these are more: a line that waits for another
 try keeps its chunk, and must keep no other from running."""
@@ -130,11 +130,9 @@ class Worker:
         """Takes nothing more, lets what is under way end within the drain time, records it, and gives the
         rest back."""
         self._stopping = True
-        for subscription in self._subscriptions:
-            await subscription.cancel()
         for chunk, lane in list(self._chunks.items()):
             lane.stop(chunk)
-        await self._drained()
+        await asyncio.gather(self._drained(), *(taking.cancel() for taking in self._subscriptions))
         if self._chunks:
             _logger.warning("drain time is over", chunks=len(self._chunks))
             await self._record_the_last()
@@ -143,8 +141,9 @@ class Worker:
         leaving, self._id = self._id, ""
         if leaving:
             try:
-                await self._board.leave(leaving)
-            except BatchmillError as error:
+                async with asyncio.timeout(LAST_WORDS):
+                    await self._board.leave(leaving)
+            except (BatchmillError, TimeoutError) as error:
                 _logger.warning("could not leave; others take over", worker=leaving, reason=str(error))
 
     def hurry(self) -> None:
@@ -163,7 +162,7 @@ class Worker:
     async def _record_the_last(self) -> None:
         """What was answered and waits for its flush; a database that is away gets no more than a moment."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(LAST_FLUSH):
+            async with asyncio.timeout(LAST_WORDS):
                 await self._recorder.emptied()
 
     async def _take(self, route: str, work: Work) -> None:

@@ -81,6 +81,11 @@ class Network:
         """What connections to the upstream have met with."""
         return [trouble for proxy in self.every("upstream") for trouble in proxy.troubles]
 
+    def stall(self) -> None:
+        """Nothing comes through any more, to or from anybody."""
+        for proxy in self._proxies.values():
+            proxy.stall()
+
     @asynccontextmanager
     async def under(self, blows: Iterable[Blow]) -> AsyncIterator[None]:
         """Has the weather blow while the block runs; then all is well."""

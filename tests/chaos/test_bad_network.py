@@ -1,5 +1,6 @@
 """All connections of all processes break and stall, time and again: no line is lost, and nobody restarts."""
 
+import asyncio
 import random
 import secrets
 from dataclasses import replace
@@ -29,6 +30,8 @@ SETTINGS: Final = {
 }
 
 
+GRACE: Final = 20.0
+"""Seconds from the word to stop to the end: the drain, which takes five here, and what the chart adds to it."""
 SOAK: Final = (pytest.mark.soak, pytest.mark.timeout(3600))
 
 
@@ -79,3 +82,21 @@ async def test_connections_that_are_cut_and_stall_at_random(
         )
     assert broken_promises(story) == []
     assert len(results_of(story.output)) == lines
+
+
+async def test_a_process_that_is_told_to_stop_while_nothing_comes_through_stops(
+    tmp_path: Path, upstream: LedgerUpstream, database: Database, broker: Broker
+) -> None:
+    upstream.latency = 0.05
+    async with (
+        network(PROCESSES[:2], database, broker.url, upstream.url) as net,
+        fleet(
+            tmp_path, upstream.url, database, broker.url, SETTINGS, ["lead,plan,run"], net.settings
+        ) as pods,
+    ):
+        batch_id = await pods.api.submit(batch_of(fresh_names(1000)))
+        async with polling(pods.api, batch_id) as polls:
+            await polls.until_done(100)
+        net.stall()
+        async with asyncio.timeout(GRACE):
+            assert await asyncio.gather(*(one.stop() for one in pods.everybody)) == [0, 0]
