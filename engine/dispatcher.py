@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
+import msgspec
 import structlog
 
 from engine.cutting import next_cuts
@@ -29,7 +30,9 @@ from storage.store import StorageError, Store
 
 _logger = structlog.get_logger()
 OFFER_AGAIN: Final = 5.0
-"""Seconds after which a chunk that still lies free is offered again."""
+"""Seconds after which a chunk that still lies free is offered again, doubling up to `SELDOM`: the message may
+be lost, or the workers busy, and then each more is one more to clear away."""
+SELDOM: Final = 320.0
 LOOK_AGAIN: Final = 1.0
 """Seconds between two notices that a batch needs a hand."""
 FREE_CLAIMS: Final = 1000
@@ -56,6 +59,16 @@ class OwnWorker(Protocol):
         ...
 
 
+class _Offer(msgspec.Struct, frozen=True):
+    """When a chunk is to be offered next, if it still lies free, and how long after that."""
+
+    due: float
+    wait: float = OFFER_AGAIN
+
+    def made(self, now: float) -> "_Offer":
+        return _Offer(now + self.wait, min(2 * self.wait, SELDOM))
+
+
 class Dispatcher:
     """Runs under a leadership; every write of it checks the token."""
 
@@ -76,7 +89,7 @@ class Dispatcher:
         self._options = options
         self._own = own
         self._clock = clock
-        self._offered: dict[int, float] = {}
+        self._offers: dict[int, _Offer] = {}
         self._looked: dict[tuple[str, str], float] = {}
         self._space: tuple[float, int | None] = (float("-inf"), None)
         self._woken = asyncio.Event()
@@ -87,7 +100,7 @@ class Dispatcher:
 
     async def run(self, leadership: Leadership) -> None:
         """Passes until cancelled. Raises `LeadershipLost`, and what the database raises."""
-        self._offered.clear()
+        self._offers.clear()
         self._looked.clear()
         while True:
             self._woken.clear()
@@ -104,6 +117,8 @@ class Dispatcher:
         batches, free, workers = await asyncio.gather(
             self._board.open_batches(), self._board.free_claims(FREE_CLAIMS), self._board.pauses()
         )
+        lying = {work.claim_id for work in free}
+        self._offers = {id: offer for id, offer in self._offers.items() if id in lying}
         wants = {(b.batch_id, b.phase) for b in batches}
         self._looked = {want: when for want, when in self._looked.items() if want in wants}
         parked: dict[str, str] = {}
@@ -198,13 +213,12 @@ class Dispatcher:
     async def _offer(self, route: Route, ready: Sequence[Work]) -> None:
         now = self._clock()
         for work in ready:
-            if now - self._offered.get(work.claim_id, float("-inf")) >= OFFER_AGAIN:
+            offer = self._offers.get(work.claim_id) or _Offer(now)
+            if now >= offer.due:
                 await at("offer.before")
                 await self._journal.bus.offer(route.name, work)
-                self._offered[work.claim_id] = now
+                self._offers[work.claim_id] = offer.made(now)
                 await at("offer.after")
-        if len(self._offered) > 4 * FREE_CLAIMS:
-            self._offered = {id: when for id, when in self._offered.items() if now - when < OFFER_AGAIN}
 
     def _paused(self, route: Route, health: Health, workers: Mapping[str, Mapping[str, str]]) -> str | None:
         """Why no worker sends anything on the route, if so."""

@@ -1,20 +1,21 @@
 """The bus inside one process: bounded queues (face: `events/bus.py`)."""
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar
 
 import structlog
 
 from events.bus import Notice, Work
-from events.errors import BatchmillError, BusUnavailable
+from events.errors import BatchmillError
 
 _logger = structlog.get_logger()
 NOTICES: Final = 10_000
 """Most notices kept; over it the oldest are dropped, and found in the log."""
 CHUNKS: Final = 10_000
-"""Most chunks kept a route; the dispatcher keeps far fewer."""
+"""Most chunks kept a route; over it the oldest are dropped. The dispatcher keeps far fewer ready, so these
+were taken elsewhere, or nobody in this process takes any: workers find them on the board."""
 
 PAUSE: Final = 0.1
 """Seconds before a chunk whose handling failed is offered again."""
@@ -39,11 +40,8 @@ class LocalBus:
             wake(notices)
 
     async def offer(self, route: str, work: Work) -> None:
-        """See `Bus.offer`."""
-        queue = self._route(route)
-        if len(queue) >= CHUNKS:
-            raise BusUnavailable(f"route {route!r} has {CHUNKS} chunks waiting: workers do not keep up")
-        queue.put(work)
+        """See `Bus.offer`. What waits already is not kept twice."""
+        self._route(route).put(work)
 
     async def take_notices(self, handle: Callable[[Notice], Awaitable[None]]) -> "_Taking":
         """See `Bus.take_notices`."""
@@ -81,22 +79,23 @@ class LocalBus:
 
 
 class _Queue(Generic[M]):
-    """First in, first out; over its bound the oldest goes."""
+    """First in, first out, each once; over its bound the oldest goes."""
 
     def __init__(self, bound: int) -> None:
         self.told: str | None = None  # why messages are not handled, until one is
-        self._items: deque[M] = deque(maxlen=bound)
+        self._bound = bound
+        self._items: OrderedDict[M, None] = OrderedDict()
         self._filled = asyncio.Event()
 
-    def __len__(self) -> int:
-        return len(self._items)
-
     def put(self, item: M) -> None:
-        self._items.append(item)
+        self._items[item] = None
+        if len(self._items) > self._bound:
+            self._items.popitem(last=False)
         self._filled.set()
 
     def put_back(self, item: M) -> None:
-        self._items.appendleft(item)
+        self._items[item] = None
+        self._items.move_to_end(item, last=False)
         self._filled.set()
 
     async def get(self) -> M:
@@ -104,7 +103,7 @@ class _Queue(Generic[M]):
         while not self._items:
             self._filled.clear()
             await self._filled.wait()
-        return self._items.popleft()
+        return self._items.popitem(last=False)[0]
 
 
 class _Hand(Generic[M]):

@@ -1,6 +1,7 @@
 """The leader's desk keeps going: what one batch, the bus or the storage is in for stops no other."""
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -35,6 +36,17 @@ class AwayFolder(LocalFolder):
         raise StorageUnavailable("/mnt/files: the disk did not answer within 30 s; is it healthy?")
 
 
+class CountingBus(LocalBus):
+    """A bus that remembers what was offered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offers = list[Work]()
+
+    async def offer(self, route: str, work: Work) -> None:
+        self.offers.append(work)
+
+
 class FullBus(LocalBus):
     """A bus whose workers do not keep up."""
 
@@ -48,9 +60,9 @@ async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
         yield world
 
 
-def dispatcher_of(world: World) -> Dispatcher:
+def dispatcher_of(world: World, clock: Callable[[], float] = time.monotonic) -> Dispatcher:
     options = msgspec.structs.replace(world.options, free_space_floor=0)
-    return Dispatcher(world.journal, world.board, world.store, [(ROUTE, OpenRoute())], options)
+    return Dispatcher(world.journal, world.board, world.store, [(ROUTE, OpenRoute())], options, clock=clock)
 
 
 async def running(world: World, lines: int) -> str:
@@ -138,3 +150,30 @@ async def test_a_full_bus_is_said_and_ends_nothing(world: World) -> None:
     await dispatcher_of(world).look_at_everything(world.leadership)
 
     assert "workers do not keep up" in ((await on_board(world, batch_id)).waiting or "")
+
+
+async def test_a_chunk_that_nobody_takes_is_offered_again_but_ever_more_seldom(world: World) -> None:
+    await running(world, 1)
+    world.journal.bus = bus = CountingBus()
+    now = [0.0]
+    dispatcher = dispatcher_of(world, clock=lambda: now[0])
+    counts = []
+    for now[0] in (0.0, 4.0, 5.0, 14.0, 15.0, 34.0, 35.0, 600.0):
+        await dispatcher.look_at_everything(world.leadership)
+        counts.append(len(bus.offers))
+
+    assert counts == [1, 1, 2, 2, 3, 3, 4, 5]
+
+
+async def test_a_chunk_that_is_free_again_is_offered_at_once(world: World) -> None:
+    await running(world, 1)
+    world.journal.bus = bus = CountingBus()
+    dispatcher = dispatcher_of(world, clock=lambda: 0.0)
+    await dispatcher.look_at_everything(world.leadership)
+    claim = await world.board.claim(bus.offers[0].claim_id, WORKER)
+    assert claim is not None
+    await dispatcher.look_at_everything(world.leadership)
+    await world.board.hand_back([claim])
+    await dispatcher.look_at_everything(world.leadership)
+
+    assert [work.claim_id for work in bus.offers] == [claim.id, claim.id]

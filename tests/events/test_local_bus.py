@@ -7,7 +7,6 @@ import pytest
 
 from events import local_bus
 from events.bus import Notice, Work
-from events.errors import BusUnavailable
 from events.local_bus import LocalBus
 from tests.events.bus_suite import *  # noqa: F403  # the suite's tests run here, on this module's bus
 from tests.events.bus_suite import Handler, notices
@@ -20,15 +19,24 @@ async def bus() -> AsyncIterator[LocalBus]:
     await local.close()
 
 
-async def test_more_work_than_anybody_takes_is_refused(
+async def test_of_more_work_than_anybody_takes_the_newest_is_kept(
     bus: LocalBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local_bus, "CHUNKS", 3)
-    for n in range(3):
+    for n in range(5):
         await bus.offer("gpu", Work("batch_1", n))
-    with pytest.raises(BusUnavailable, match="route 'gpu' has 3 chunks waiting"):
-        await bus.offer("gpu", Work("batch_1", 4))
-    await bus.offer("cpu", Work("batch_1", 4))
+    handler = Handler()
+    await bus.take_work("gpu", 1, handler)
+    assert [await handler.next() for _ in range(3)] == [Work("batch_1", n) for n in (2, 3, 4)]
+
+
+async def test_a_chunk_that_is_offered_again_and_again_waits_once(bus: LocalBus) -> None:
+    for _ in range(3):
+        await bus.offer("gpu", Work("batch_1", 1))
+    await bus.offer("gpu", Work("batch_1", 2))
+    handler = Handler()
+    await bus.take_work("gpu", 1, handler)
+    assert [await handler.next() for _ in range(2)] == [Work("batch_1", 1), Work("batch_1", 2)]
 
 
 async def test_of_more_notices_than_anybody_takes_the_newest_are_kept() -> None:
