@@ -20,8 +20,8 @@ from statistics import median
 
 import uvloop
 
+from bench.installation import Run, Site, site
 from bench.machine import machine
-from bench.pods import Run, Site, site
 
 LATENCY = 0.2
 CREW = 4

@@ -1,4 +1,4 @@
-"""An installation of many processes for the benchmarks: one api, some workers, a broker or none, an upstream.
+"""Installations for the benchmarks: `serve`, or one api and some workers over a broker; and an upstream.
 
 Database, broker and upstream are those of the tests, with Batchmill's own defaults in place of the tests'
 settings. The upstream keeps a ledger: when each line was sent, and when its answer went out.
@@ -6,15 +6,15 @@ settings. The upstream keeps a ledger: when each line was sent, and when its ans
 
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from cli.embedded.postgres import LOGIN
 from events.migrate import migrate
-from tests.chaos.fleet import Fleet, fleet
+from tests.chaos.fleet import fleet
 from tests.chaos.inputs import batch_of, fresh_names
-from tests.chaos.mill import polling
+from tests.chaos.mill import Mill, mill, polling
 from tests.postgres import PostgresServer, running_server
 from tests.rabbit_node import RabbitNode, installed_server, running_node
 from tests.upstream import LedgerUpstream, ledger_upstream, visits
@@ -66,26 +66,34 @@ class Site:
         self._made = 0
 
     @asynccontextmanager
-    async def pods(self, workers: int, *, broker: bool = True, **settings: object) -> AsyncIterator["Pods"]:
-        """A fresh installation; `settings` as their names are in a TOML file."""
+    async def pods(self, workers: int, **settings: object) -> AsyncIterator["Installation"]:
+        """One api and so many workers; `settings` as their names are in a TOML file."""
+        given = DEFAULTS | {name: str(value) for name, value in settings.items()}
+        async with self._server.new_database() as database, self._node.new_host() as broker:
+            await migrate(database.owner_url, LOGIN)
+            roles = ["lead,plan,run"] * workers
+            running = fleet(self._new_folder(), self.upstream.url, database, broker, given, roles)
+            async with running as pods:
+                yield Installation(pods.api, self._ledger)
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator["Installation"]:
+        """Everything embedded, in one process group."""
+        async with mill(self._new_folder(), self.upstream.url, **DEFAULTS) as serving:
+            yield Installation(serving, self._ledger)
+
+    def _new_folder(self) -> Path:
         self._made += 1
         folder = self._folder / f"installation-{self._made}"
         folder.mkdir()
-        given = DEFAULTS | {name: str(value) for name, value in settings.items()}
-        async with AsyncExitStack() as closing:
-            database = await closing.enter_async_context(self._server.new_database())
-            await migrate(database.owner_url, LOGIN)
-            url = await closing.enter_async_context(self._node.new_host()) if broker else None
-            roles = ["lead,plan,run"] * workers
-            running = fleet(folder, self.upstream.url, database, url, given, roles)
-            yield Pods(await closing.enter_async_context(running), self._ledger)
+        return folder
 
 
-class Pods:
-    """A running installation."""
+class Installation:
+    """A running one, and a client of it."""
 
-    def __init__(self, fleet: Fleet, ledger: Path) -> None:
-        self.fleet = fleet
+    def __init__(self, api: Mill, ledger: Path) -> None:
+        self.api = api
         self._ledger = ledger
 
     async def run(self, seconds: Sequence[float]) -> Run:
@@ -95,11 +103,10 @@ class Pods:
         told: Mapping[str, str] = {
             name: f"slow {took}" for name, took in zip(names, seconds, strict=True) if took
         }
-        api = self.fleet.api
-        file_id = await api.upload(batch_of(names, told))
+        file_id = await self.api.upload(batch_of(names, told))
         posted = time.monotonic()
-        batch_id = await api.create(file_id)
-        async with polling(api, batch_id) as polls:
+        batch_id = await self.api.create(file_id)
+        async with polling(self.api, batch_id) as polls:
             batch = await polls.until_ended(within=600.0)
         ended = time.monotonic()
         mine = frozenset(names)
