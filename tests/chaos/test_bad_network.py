@@ -31,7 +31,7 @@ SETTINGS: Final = {
 
 
 GRACE: Final = 20.0
-"""Seconds from the word to stop to the end: the drain, which takes five here, and what the chart adds to it."""
+"""Seconds from the word to stop to the end: a drain of five, and what the chart adds to it."""
 SOAK: Final = (pytest.mark.soak, pytest.mark.timeout(3600))
 
 

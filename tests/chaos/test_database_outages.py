@@ -1,6 +1,7 @@
 """A database that goes away and comes back: every process lives through it, and says so meanwhile."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from tests.chaos.checker import broken_promises, results_of
 from tests.chaos.fleet import fleet
 from tests.chaos.inputs import batch_of, fresh_names
-from tests.chaos.mill import BOUND, PATIENCE, Mill, Refused, polling
+from tests.chaos.mill import BOUND, PATIENCE, Json, Mill, Refused, polling
 from tests.chaos.register import register_of
 from tests.chaos.test_outages import cut_connections
 from tests.chaos.witness import story_of
@@ -55,6 +56,11 @@ async def node() -> AsyncIterator[PostgresNode]:
         yield running
 
 
+def done(batch: Json) -> int:
+    """How many lines have an outcome."""
+    return int(batch["request_counts"]["completed"]) + int(batch["request_counts"]["failed"])
+
+
 async def settle(database: Database, statement: str) -> None:
     """Has an operator change the server's settings, for every session that there is."""
     connection = await asyncpg.connect(database.superuser_url)
@@ -85,7 +91,13 @@ async def outage(node: PostgresNode, how: str) -> AsyncIterator[None]:
 
 @pytest.mark.parametrize("how", ["read-only", "stopped", "killed"])
 async def test_a_database_that_is_away_for_a_while(
-    tmp_path: Path, upstream: LedgerUpstream, ledger: Path, node: PostgresNode, broker: Broker, how: str
+    tmp_path: Path,
+    upstream: LedgerUpstream,
+    ledger: Path,
+    node: PostgresNode,
+    broker: Broker,
+    how: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     lines, more = fresh_names(LINES), fresh_names(40)
     upstream.latency = 0.05
@@ -97,10 +109,17 @@ async def test_a_database_that_is_away_for_a_while(
                 await until_it_says(pods.api, False, times=NOES)
                 with pytest.raises(Refused, match="503"):
                     await pods.api.submit(batch_of(more))
+                recorded = done(polls.seen[-1])
+            returned = time.monotonic()
             await until_it_says(pods.api, True)
+            ready_after = time.monotonic() - returned
+            await polls.until(lambda batch: done(batch) > recorded)
+            goes_on_after = time.monotonic() - returned
             story = await story_of(pods.api, polls, lines, ledger)
         assert pods.restarted() == 0
         assert [await one.stop() for one in pods.everybody] == [0, 0, 0]
+    with capsys.disabled():
+        print(f"\n{how}: ready again after {ready_after:.1f} s, lines recorded after {goes_on_after:.1f} s")
     assert broken_promises(story) == []
     assert len(results_of(story.output)) == len(lines)
 
