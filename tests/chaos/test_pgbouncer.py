@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import asyncpg
+
+from cli.embedded.postgres import LOGIN
 from tests.chaos.checker import Kill, broken_promises, in_flight, repeats, results_of
 from tests.chaos.fleet import fleet
 from tests.chaos.inputs import batch_of, fresh_names
@@ -12,10 +15,23 @@ from tests.postgres import Database
 from tests.rabbit import Broker
 from tests.upstream import LedgerUpstream
 
+END_SESSIONS = """
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = $1
+"""
 SETTINGS = {"concurrency": "8", "chunk_lines": "16", "database_statement_cache": "0"}
 
 
-async def test_a_fleet_behind_pgbouncer_finishes_its_batch_though_its_leader_dies(
+async def end_all_sessions(database: Database) -> None:
+    """Has the server end every session that the bouncer holds."""
+    superuser = await asyncpg.connect(database.superuser_url)
+    try:
+        assert await superuser.fetchval(END_SESSIONS, LOGIN) > 0
+    finally:
+        await superuser.close()
+
+
+async def test_a_fleet_behind_pgbouncer_outlives_its_leader_and_its_sessions(
     tmp_path: Path,
     upstream: LedgerUpstream,
     ledger: Path,
@@ -34,6 +50,8 @@ async def test_a_fleet_behind_pgbouncer_finishes_its_batch_though_its_leader_die
             kill = Kill(await leader.kill())
             assert await pods.leader() is not leader
             await leader.start()
+            await polls.until_done(350)
+            await end_all_sessions(empty_database)
             story = await story_of(pods.api, polls, lines, ledger, [kill])
         assert [await one.stop() for one in pods.everybody] == [0, 0, 0]
     assert story.polls[-1]["status"] == "completed"
