@@ -1,0 +1,154 @@
+"""A storm of kills over many processes, their broker and their database: no line is lost, and none that was
+recorded runs again.
+
+A seed decides what strikes whom and when. It is in the name of the test; `BATCHMILL_TEST_SEED` gives it (the
+first of ten in the long run).
+"""
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.chaos.checker import Story, broken_promises, in_flight, repeats, results_of
+from tests.chaos.fleet import fleet
+from tests.chaos.inputs import batch_of, fresh_names
+from tests.chaos.mill import polling
+from tests.chaos.storm import PACE, Plan, Service, Storm, plan_of
+from tests.chaos.witness import story_of, with_models
+from tests.postgres_node import PostgresNode, running_postgres
+from tests.rabbit_node import RabbitNode, installed_server, running_node
+from tests.upstream import LedgerUpstream
+
+SEED: Final = int(os.environ.get("BATCHMILL_TEST_SEED") or secrets.randbelow(1_000_000))
+WORKERS: Final = 4
+CONCURRENCY: Final = 16
+LATENCY: Final = 0.2
+LINES: Final = 20_000
+LONGEST: Final = 300
+"""Kills after which a long storm is over, whatever has become of the batch."""
+PATIENCE: Final = PACE * LONGEST
+"""Seconds in which a batch has ended."""
+SETTINGS: Final = {"concurrency": str(CONCURRENCY), "lease": "5s", "beat": "1s", "flush_interval": "250ms"}
+"""The last three are the program's own."""
+NAMES: Final = ("api", *(f"worker-{n}" for n in range(WORKERS)))
+
+
+def seconds_undisturbed(lines: int) -> float:
+    """What a batch takes at least when nobody dies."""
+    return lines * LATENCY / (WORKERS * CONCURRENCY)
+
+
+def test_a_storm_is_its_seed() -> None:
+    services = list(Service)
+    one, same, other = (plan_of(seed, NAMES, services, kills=40, over=range(3, 28)) for seed in (1, 1, 2))
+    assert one == same != other
+    assert sorted(what for what, _ in one.services.values()) == sorted(services)
+    assert all(3 <= n <= 27 for n in one.services)
+    assert set(one.victims) == set(NAMES)
+
+
+@pytest.fixture
+async def broker_of_its_own() -> AsyncIterator[RabbitNode]:
+    async with running_node(installed_server()) as node:
+        yield node
+
+
+@pytest.fixture
+async def postgres_of_its_own() -> AsyncIterator[PostgresNode]:
+    async with running_postgres() as node:
+        yield node
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("seed", [SEED])
+async def test_a_short_storm(
+    seed: int,
+    tmp_path: Path,
+    upstream: LedgerUpstream,
+    ledger: Path,
+    broker_of_its_own: RabbitNode,
+    postgres_of_its_own: PostgresNode,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plan = plan_of(seed, NAMES, list(Service), kills=10, over=range(1, 8))
+    lines = fresh_names(4000)
+    storm, story, took = await weathered(
+        plan, lines, tmp_path, upstream, ledger, broker_of_its_own, postgres_of_its_own
+    )
+    with capsys.disabled():
+        print(f"\n{report(plan, storm, story, took)}")
+    assert broken_promises(story) == []
+    assert storm.unbidden == []
+    assert set(storm.struck) >= {"worker", *Service}
+    assert {"planning", "running", "finalizing"} <= set(storm.phases)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(SEED, SEED + 10))
+async def test_a_long_storm(
+    seed: int,
+    tmp_path: Path,
+    upstream: LedgerUpstream,
+    ledger: Path,
+    broker_of_its_own: RabbitNode,
+    postgres_of_its_own: PostgresNode,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert seconds_undisturbed(LINES) >= 60
+    plan = plan_of(seed, NAMES, [*Service, Service.BROKER_KILLED], kills=LONGEST, over=range(3, 28))
+    lines = fresh_names(LINES)
+    storm, story, took = await weathered(
+        plan, lines, tmp_path, upstream, ledger, broker_of_its_own, postgres_of_its_own
+    )
+    with capsys.disabled():
+        print(f"\n{report(plan, storm, story, took)}")
+    assert broken_promises(story) == []
+    assert storm.unbidden == []
+    assert storm.struck["api"] + storm.struck["worker"] >= 20
+    assert storm.struck[Service.BROKER_KILLED] == 2
+    assert {"planning", "running", "finalizing"} <= set(storm.phases)
+
+
+async def weathered(
+    plan: Plan,
+    lines: Sequence[str],
+    folder: Path,
+    upstream: LedgerUpstream,
+    ledger: Path,
+    broker: RabbitNode,
+    postgres: PostgresNode,
+) -> tuple[Storm, Story, float]:
+    """What was seen of a batch that went through a storm, and how many seconds it took."""
+    upstream.latency = LATENCY
+    roles = ["lead,plan,run"] * WORKERS
+    async with (
+        broker.new_host() as host,
+        fleet(folder, upstream.url, postgres.database, host, SETTINGS, roles) as pods,
+    ):
+        storm = Storm(plan, pods, broker, postgres)
+        file_id = await pods.api.upload(batch_of(lines))
+        batch_id = await pods.api.create(file_id)
+        async with polling(pods.api, batch_id) as polls:
+            took = await storm.rage(polls, within=PATIENCE)
+            story = await story_of(pods.api, polls, lines, ledger, storm.kills)
+        story = await with_models(story, postgres.database.app_url)
+    return storm, story, took
+
+
+def report(plan: Plan, storm: Storm, story: Story, took: float) -> str:
+    """What happened, in a few lines."""
+    recorded_run_again = sum(v.began > story.recorded.get(v.line, float("inf")) for v in story.visits)
+    lost = len(story.lines) - len(results_of(story.output)) - len(results_of(story.errors))
+    return (
+        f"seed {plan.seed}: {len(story.lines):,} lines in {took:.0f} s "
+        f"(undisturbed at least {seconds_undisturbed(len(story.lines)):.0f} s); "
+        f"{', '.join(f'{n} x {what}' for what, n in sorted(storm.struck.items()))}; "
+        f"phases {dict(storm.phases)}; {storm.gave_up} starts given up\n"
+        f"  in flight at the kills {sum(in_flight(story, kill) for kill in story.kills)}, "
+        f"run twice {repeats(story)}, recorded run again {recorded_run_again}, lost {lost}, "
+        f"errors {len(results_of(story.errors))}"
+    )
