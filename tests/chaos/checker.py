@@ -16,6 +16,9 @@ from tests.upstream import Visit
 ORDER: Final = ("validating", "in_progress", "finalizing", "cancelling", "ended")
 ON_THE_WAY: Final = 0.25
 """Seconds that a request under way may take to reach the upstream."""
+LAST_SENT: Final = 1.0
+"""Seconds in which an upstream that is busy has seen all that a dead process sent; none is started again
+sooner."""
 UNRUN: Final = frozenset({"batch_cancelled", "batch_expired"})
 """Error codes of lines that were not run: they are in no count."""
 TRIED_AGAIN: Final = frozenset({"408", "409", "425", "429", "500", "502", "503", "504", "dropped", "html"})
@@ -55,7 +58,7 @@ class Kill:
         the upstream after its death."""
         if self.who is None:
             return visit.began <= self.at
-        return visit.by == self.who and visit.began <= self.at + ON_THE_WAY
+        return visit.by == self.who and visit.began <= self.at + LAST_SENT
 
     def sent_on_thawing(self, visit: Visit) -> bool:
         """Whether a try may have been under way when its sender froze, though it began after the thaw."""

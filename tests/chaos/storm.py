@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from signal import SIGKILL
 from typing import Final
 
@@ -62,8 +63,8 @@ def plan_of(seed: int, names: Sequence[str], services: Sequence[Service], *, kil
     """The storm of a seed: `services` happen in any order, spread over those of the `kills`."""
     dice = random.Random(seed)
     shuffled = dice.sample(services, len(services))
-    share = len(over) / len(services)
-    at = [over[int(share * (n + dice.random()))] for n in range(len(services))]
+    edges = [n * len(over) // len(services) for n in range(len(services) + 1)]
+    at = [over[dice.randrange(*between)] for between in pairwise(edges)]
     return Plan(
         seed=seed,
         victims=[dice.choice(names) for _ in range(kills)],

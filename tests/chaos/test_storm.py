@@ -43,12 +43,13 @@ def seconds_undisturbed(lines: int) -> float:
 
 
 def test_a_storm_is_its_seed() -> None:
-    services = list(Service)
-    one, same, other = (plan_of(seed, NAMES, services, kills=40, over=range(3, 28)) for seed in (1, 1, 2))
-    assert one == same != other
-    assert sorted(what for what, _ in one.services.values()) == sorted(services)
-    assert all(3 <= n <= 27 for n in one.services)
-    assert set(one.victims) == set(NAMES)
+    services = [*Service, Service.BROKER_KILLED]
+    plans = [plan_of(seed, NAMES, services, kills=40, over=range(3, 28)) for seed in range(100)]
+    assert plans[1] == plan_of(1, NAMES, services, kills=40, over=range(3, 28)) != plans[2]
+    for plan in plans:
+        assert sorted(what for what, _ in plan.services.values()) == sorted(services)
+        assert all(3 <= n < 28 for n in plan.services)
+        assert set(plan.victims) == set(NAMES)
 
 
 @pytest.fixture
