@@ -248,6 +248,8 @@ class Lane:
             self._consider(job, result, verdict, asked)
         if self._idle:
             self.pump()
+        if not (self._under_way or self._queue):
+            self._recorder.hurry()
 
     def _consider(self, job: Job, result: Result, verdict: Verdict, asked: float | None) -> None:
         """Lets a failed try wait for its verdict outside of its slot."""

@@ -63,6 +63,11 @@ class Recorder:
         if self._lines >= self._options.flush_lines or self._bytes >= self._options.flush_bytes:
             self._full.set()
 
+    def hurry(self) -> None:
+        """Nothing is under way that what waits could be recorded with: it is flushed at once."""
+        if self._lines:
+            self._full.set()
+
     def on_room(self, call: Callable[[], None]) -> None:
         """Has `call` called after each flush, when bytes held have become fewer."""
         self._room.append(call)

@@ -46,6 +46,15 @@ async def test_every_line_of_a_chunk_is_sent_once_and_recorded(world: World, led
     assert [visit.line for visit in visits(ledger) if visit.number > 1] == ["line-3"]
 
 
+async def test_what_is_answered_last_waits_for_no_flush(world: World, ledger: Path) -> None:
+    async with station_on(world, ledger, concurrency=4, flush_interval=3600.0) as station:
+        batch = await station.batch(names(3), {"line-1": "slow 0.1"})
+        await station.hand_out(batch, 3)
+        await station.until_recorded(batch, 3)
+
+    assert await station.recorded_lines(batch) == [0, 1, 2]
+
+
 async def test_a_chunk_called_off_while_it_is_claimed_sends_nothing(world: World, ledger: Path) -> None:
     async with station_on(world, ledger) as station:
         station.gate.clear()
