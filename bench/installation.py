@@ -34,17 +34,24 @@ DEFAULTS = {
 @dataclass(frozen=True, slots=True)
 class Run:
     """A batch, in seconds of the machine's monotonic clock: the POST that made it, when its first line was
-    sent, when its last answer went out, and when a client saw its end."""
+    sent, when its last answer went out, and when a client saw its end. `took` is what each line took at the
+    upstream."""
 
     posted: float
     first: float
     last: float
     ended: float
+    took: Sequence[float]
 
     @property
     def whole(self) -> float:
         """Seconds from the POST to the end."""
         return self.ended - self.posted
+
+    def ideal(self, slots: int) -> float:
+        """Seconds below which nobody runs these lines on so many slots: the longest, or all of them evenly on
+        all slots, whichever is more."""
+        return max(max(self.took), sum(self.took) / slots)
 
     @property
     def sending(self) -> float:
@@ -113,9 +120,9 @@ class Installation:
         sent = [visit for visit in visits(self._ledger) if visit.line in mine]
         if batch["request_counts"]["completed"] != len(names) or len(sent) != len(names):
             raise SystemExit(f"{len(sent)} sends; the batch ended as {batch}")
-        return Run(
-            posted, min(visit.began for visit in sent), max(visit.ended or ended for visit in sent), ended
-        )
+        spans = [(visit.began, visit.ended or ended) for visit in sent]
+        first, last = min(began for began, _ in spans), max(answered for _, answered in spans)
+        return Run(posted, first, last, ended, [answered - began for began, answered in spans])
 
 
 @asynccontextmanager
