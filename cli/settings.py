@@ -159,7 +159,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Duration, "A chunk in hand for longer is given back but for the lines under way."
     ] = 900.0
     cancel_grace: Annotated[Duration, "Time for lines in flight when their batch is cancelled."] = 30.0
-    drain: Annotated[Duration, "Time for lines in flight when the process is stopped."] = 30.0
+    drain: Annotated[
+        Duration, "Time for lines in flight when the process is stopped; a second Ctrl-C ends it."
+    ] = 30.0
 
     # The log of the process
     log_level: Annotated[LogLevel, "Least level that is logged."] = "info"
