@@ -19,8 +19,10 @@ READY := .venv/.ready
 PRIVATE_UV := .uv/bin/uv
 UV := $(or $(shell command -v uv 2>/dev/null),$(PRIVATE_UV))
 
-# Cheap and near the ground first, whole processes last.
-ROOMS := house storage events engine api cli contract chaos
+# Cheap and near the ground first; these mostly wait, so a few run side by side. What kills and freezes whole
+# processes has the machine to itself, at the end.
+ROOMS := storage events engine api cli contract
+SIDE_BY_SIDE := 3
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
