@@ -17,7 +17,7 @@ import structlog
 from engine.cutting import next_cuts
 from engine.options import EngineOptions
 from engine.routes import Route, paused_everywhere, route_of
-from events.batch import Batch, ExpireBatch, decide
+from events.batch import Batch, BatchCreated, ExpireBatch, decide
 from events.bus import LOOK, Notice, Work
 from events.catalog import new_event
 from events.errors import BusUnavailable, NotFound, UnknownEvent
@@ -39,6 +39,8 @@ FREE_CLAIMS: Final = 1000
 _NO_WORKER: Final = "waiting for a worker"
 BREATH: Final = 0.01
 """Seconds between two passes, however fast the log grows."""
+NOT_YET: Final = {BatchCreated.__name__, LOOK}
+"""Notices of batches that need another hand first."""
 
 
 class Health(Protocol):
@@ -94,9 +96,11 @@ class Dispatcher:
         self._space: tuple[float, int | None] = (float("-inf"), None)
         self._woken = asyncio.Event()
 
-    def wake(self) -> None:
-        """Something was appended, or a route changed."""
-        self._woken.set()
+    def wake(self, notices: Sequence[Notice]) -> None:
+        """Something was appended. A batch that has to be planned first is no reason to look: a look now would
+        only put off the one when it is planned."""
+        if any(notice.type not in NOT_YET for notice in notices):
+            self._woken.set()
 
     async def run(self, leadership: Leadership) -> None:
         """Passes until cancelled. Raises `LeadershipLost`, and what the database raises."""

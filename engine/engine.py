@@ -162,7 +162,7 @@ class Engine:
             undo()
 
     def _wake(self, notices: Sequence[Notice]) -> None:
-        self._dispatcher.wake()
+        self._dispatcher.wake(notices)
         for follower in self._followers:
             follower.wake()
 

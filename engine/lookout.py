@@ -15,7 +15,8 @@ import structlog
 from engine.chunk import Chunk
 from engine.routes import Route, route_of
 from engine.worker import Worker
-from events.bus import Bus, Work
+from events.batch import LinesCompleted
+from events.bus import LEFT, Bus, Notice, Work
 from events.errors import BatchmillError
 from events.work import WorkBoard
 from storage.store import StorageError
@@ -23,13 +24,15 @@ from storage.store import StorageError
 _logger = structlog.get_logger()
 SEEN: Final = 200
 """Free chunks of which a look draws: of the same few, every worker would want the same."""
+REASONS: Final = {LinesCompleted.__name__, LEFT}
+"""Notices on which to look."""
 SOON: Final = 0.1
 """Seconds between two looks, however much happens."""
 
 
 class Lookout:
-    """Looks for one worker: when something has happened, when the last look found something, and else every
-    `poll` seconds."""
+    """Looks for one worker: when lines have ended or were left anywhere, when the last look found something,
+    and else every `poll` seconds."""
 
     def __init__(
         self, board: WorkBoard, bus: Bus, worker: Worker, routes: Sequence[Route], poll: float
@@ -43,7 +46,7 @@ class Lookout:
 
     async def run(self) -> None:
         """Looks until cancelled."""
-        undo = self._bus.on_wake(lambda notices: self._woken.set())
+        undo = self._bus.on_wake(self._noticed)
         try:
             async with asyncio.TaskGroup() as group:
                 while True:
@@ -59,6 +62,10 @@ class Lookout:
                             await self._woken.wait()
         finally:
             undo()
+
+    def _noticed(self, notices: Sequence[Notice]) -> None:
+        if any(notice.type in REASONS for notice in notices):
+            self._woken.set()
 
     async def _look(self, group: asyncio.TaskGroup) -> bool:
         """Takes what there is room for; whether that was anything."""

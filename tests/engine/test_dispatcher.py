@@ -1,5 +1,6 @@
 """The leader's desk keeps going: what one batch, the bus or the storage is in for stops no other."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -8,10 +9,10 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from engine.dispatcher import Dispatcher
+from engine.dispatcher import BREATH, Dispatcher
 from engine.routes import Route
-from events.batch import StartBatch
-from events.bus import Work
+from events.batch import BatchCreated, BatchStarted, StartBatch
+from events.bus import LOOK, Notice, Work
 from events.errors import BusUnavailable
 from events.event import NewEvent
 from events.local_bus import LocalBus
@@ -42,9 +43,11 @@ class CountingBus(LocalBus):
     def __init__(self) -> None:
         super().__init__()
         self.offers = list[Work]()
+        self.offered = asyncio.Event()
 
     async def offer(self, route: str, work: Work) -> None:
         self.offers.append(work)
+        self.offered.set()
 
 
 class FullBus(LocalBus):
@@ -60,8 +63,8 @@ async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
         yield world
 
 
-def dispatcher_of(world: World, clock: Callable[[], float] = time.monotonic) -> Dispatcher:
-    options = msgspec.structs.replace(world.options, free_space_floor=0)
+def dispatcher_of(world: World, clock: Callable[[], float] = time.monotonic, poll: float = 1.0) -> Dispatcher:
+    options = msgspec.structs.replace(world.options, free_space_floor=0, poll=poll)
     return Dispatcher(world.journal, world.board, world.store, [(ROUTE, OpenRoute())], options, clock=clock)
 
 
@@ -177,3 +180,25 @@ async def test_a_chunk_that_is_free_again_is_offered_at_once(world: World) -> No
     await dispatcher.look_at_everything(world.leadership)
 
     assert [work.claim_id for work in bus.offers] == [claim.id, claim.id]
+
+
+async def test_a_batch_that_is_to_be_planned_puts_off_no_look_at_one_that_was(world: World) -> None:
+    created, planned = await world.created([request_line(0)]), await running(world, 1)
+    world.journal.bus = bus = CountingBus()
+    dispatcher = dispatcher_of(world, poll=3600.0)
+    looking = asyncio.create_task(dispatcher.run(world.leadership))
+    try:
+        async with asyncio.timeout(20):
+            await bus.offered.wait()
+            later = await running(world, 1)
+            dispatcher.wake([Notice(created.id, BatchCreated.__name__, 1), Notice(created.id, LOOK, 0)])
+            await asyncio.sleep(2 * BREATH)
+            assert (await on_board(world, later)).next_line == 0
+            dispatcher.wake([Notice(later, BatchStarted.__name__, 1)])
+            while len(bus.offers) < 2:
+                bus.offered.clear()
+                await bus.offered.wait()
+    finally:
+        looking.cancel()
+
+    assert [work.batch_id for work in bus.offers] == [planned, later]
