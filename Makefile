@@ -36,9 +36,10 @@ check: setup ## Check style, types, the directions of imports, and the rules of 
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/house
 
-test: setup ## Run every test but the soak
+test: setup ## Run every test but those of check and soak
 	@$(call SERVERS)
-	$(BIN)/pytest -q $(ROOMS:%=tests/%)
+	$(BIN)/pytest -q -n $(SIDE_BY_SIDE) --dist loadfile $(ROOMS:%=tests/%)
+	$(BIN)/pytest -q tests/chaos
 
 demo: setup ## Run a batch of 2,000 lines through an embedded stack and show what happened
 	$(BIN)/batchmill demo

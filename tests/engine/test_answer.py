@@ -15,7 +15,9 @@ COUNTED = b'{"usage":{"prompt_tokens":3,"completion_tokens":4}}'
 
 
 def reply(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Reply:
-    concluded = conclude(Answer(status, headers or {}, body), lambda bits: int.from_bytes(b"\x07" * (bits // 8)))
+    concluded = conclude(
+        Answer(status, headers or {}, body), lambda bits: int.from_bytes(b"\x07" * (bits // 8))
+    )
     assert isinstance(concluded, Reply)
     return concluded
 
