@@ -5,14 +5,14 @@
         │
         └──declared dead by an observer──▶ everything in hand is void; registers anew under another id
 
-It beats, sees the beats of the others, and frees the claims of whoever stood still for a whole lease.
+It beats, sees the beats of the others (`engine/neighbours.py`), and frees what the dead held.
 """
 
 import asyncio
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -22,6 +22,7 @@ import structlog
 from engine.chunk import Chunk, Job
 from engine.input_lines import InputLines
 from engine.lane import Lane
+from engine.neighbours import Neighbours
 from engine.options import EngineOptions
 from engine.parsing import custom_id_and_body
 from engine.recorder import Recorder
@@ -30,7 +31,6 @@ from events.bus import LEFT, Bus, Notice, Subscription, Work
 from events.errors import BatchmillError
 from events.failpoint import at
 from events.read_models import ReadModels, Seen
-from events.staleness import Watch
 from events.work import WorkBoard
 from storage.store import StorageError
 
@@ -88,7 +88,7 @@ class Worker:
         self._idle.set()
         self._stopping = False
         self._hurried = asyncio.Event()
-        self._watches: dict[str, Watch[int]] = {}
+        self._neighbours = Neighbours(board, options.lease, clock)
         self._subscriptions: list[Subscription] = []
 
     def alive(self) -> bool:
@@ -115,6 +115,7 @@ class Worker:
         await self._register()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._beat())
+            group.create_task(self._look_around())
             group.create_task(self._recorder.run())
             for lane in self._lanes.values():
                 group.create_task(lane.run())
@@ -323,20 +324,30 @@ class Worker:
 
     async def _beat(self) -> None:
         """Until it leaves; it has no id any more then."""
-        await asyncio.sleep(self._options.beat)
-        while self._id:
+        while await self._here_after_a_beat():
             try:
                 # Short enough for a second try, on another connection, while nobody misses this worker yet.
                 async with asyncio.timeout((self._options.lease - self._options.beat) / 2):
                     await self._prove_life()
+            except (BatchmillError, TimeoutError) as error:
+                _logger.warning("beat failed", worker=self._id, reason=str(error) or "no answer in time")
+
+    async def _look_around(self) -> None:
+        """Once a beat, and apart from it: an answer that does not come must not keep it from beating."""
+        while await self._here_after_a_beat():
+            try:
+                async with asyncio.timeout(self._options.lease):
                     await self._give_up_unknown_claims()
                     await self._look_at_held_batches()
                     self._yield_old_chunks()
-                    await self._watch_others()
+                    await self._neighbours.look(self._id)
             except (BatchmillError, TimeoutError) as error:
-                self._watches.clear()
-                _logger.warning("beat failed", worker=self._id, reason=str(error) or "no answer in time")
-            await asyncio.sleep(self._options.beat)
+                self._neighbours.forget()
+                _logger.warning("board not seen", worker=self._id, reason=str(error) or "no answer in time")
+
+    async def _here_after_a_beat(self) -> bool:
+        await asyncio.sleep(self._options.beat)
+        return bool(self._id)
 
     async def _prove_life(self) -> None:
         before = self._clock()
@@ -385,14 +396,3 @@ class Worker:
             if not chunk.stopping and now - chunk.began > self._options.yield_after:
                 _logger.info("chunk yielded", batch=chunk.batch_id, lines=chunk.unsettled)
                 lane.stop(chunk)
-
-    async def _watch_others(self) -> None:
-        beats: Mapping[str, int] = await self._board.workers()
-        strays = {id: -1 for id in await self._board.strays() if id not in beats}
-        seen = {id: beat for id, beat in {**beats, **strays}.items() if id != self._id}
-        self._watches = {id: self._watches.get(id) or Watch(self._options.lease) for id in seen}
-        now = self._clock()
-        dead = [id for id, beat in seen.items() if self._watches[id].stale(beat, now)]
-        if dead:
-            voided = await self._board.void_claims(dead)
-            _logger.warning("workers died", workers=dead, claims_freed=voided)

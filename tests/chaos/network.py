@@ -5,12 +5,10 @@ import random
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal, get_args
-from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from tests.chaos.checker import Trouble
-from tests.chaos.proxy import Passage, Place, Proxy, proxy_to
+from tests.chaos.proxy import Passage, Place, Proxy, place_of, proxy_to, through
 from tests.postgres import Database
 
 Service = Literal["database", "broker", "upstream"]
@@ -62,24 +60,17 @@ class Network:
     def settings(self, process: str) -> dict[str, str]:
         """The ways of a process to the services, as its settings."""
         return {
-            "database_url": self._way(process, "database", self._database.app_url),
-            "database_owner_url": self._way(process, "database", self._database.owner_url),
-            "amqp_url": self._way(process, "broker", self._broker),
-            "upstream_url": self._way(process, "upstream", self._upstream),
+            "database_url": through(self._proxies[process, "database"], self._database.app_url),
+            "database_owner_url": through(self._proxies[process, "database"], self._database.owner_url),
+            "amqp_url": through(self._proxies[process, "broker"], self._broker),
+            "upstream_url": through(self._proxies[process, "upstream"], self._upstream),
         }
-
-    def proxy(self, process: str, service: Service) -> Proxy:
-        """What the connections of a process to a service go through."""
-        return self._proxies[process, service]
-
-    def every(self, service: Service) -> list[Proxy]:
-        """What all connections to a service go through."""
-        return [proxy for (_, to), proxy in self._proxies.items() if to == service]
 
     @property
     def troubles(self) -> list[Trouble]:
         """What connections to the upstream have met with."""
-        return [trouble for proxy in self.every("upstream") for trouble in proxy.troubles]
+        ways = [proxy for (_, service), proxy in self._proxies.items() if service == "upstream"]
+        return [trouble for proxy in ways for trouble in proxy.troubles]
 
     def stall(self) -> None:
         """Nothing comes through any more, to or from anybody."""
@@ -114,12 +105,6 @@ class Network:
         lasting = blow.kind.startswith("stall")
         return [proxy] if lasting or blow.kind == "cut" else list(proxy.passages)
 
-    def _way(self, process: str, service: Service, url: str) -> str:
-        parts = urlsplit(url)
-        login = parts.netloc.rpartition("@")[0]
-        here = f"127.0.0.1:{self._proxies[process, service].port}"
-        return urlunsplit(parts._replace(netloc=f"{login}@{here}" if login else here, query=""))
-
 
 async def _suffer(blow: Blow, met: Proxy | Passage) -> None:
     """One blow from its beginning to its end."""
@@ -146,9 +131,9 @@ async def network(
 ) -> AsyncIterator[Network]:
     """The proxies of some processes, for as long as the block runs."""
     places: dict[Service, Place] = {
-        "database": _place_of(database.app_url),
-        "broker": _place_of(broker),
-        "upstream": _place_of(upstream),
+        "database": place_of(database.app_url),
+        "broker": place_of(broker),
+        "upstream": place_of(upstream),
     }
     async with AsyncExitStack() as closing:
         proxies = {
@@ -157,13 +142,3 @@ async def network(
             for service, place in places.items()
         }
         yield Network(proxies, database, broker, upstream)
-
-
-def _place_of(url: str) -> Place:
-    parts = urlsplit(url)
-    folder = parse_qs(parts.query).get("host", [""])[0]
-    if folder.startswith("/"):
-        return Path(folder) / f".s.PGSQL.{parts.port or 5432}"
-    assert parts.hostname is not None
-    assert parts.port is not None
-    return parts.hostname, parts.port

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from tests.chaos.checker import Trouble
 
@@ -209,6 +210,24 @@ async def proxy_to(place: Place) -> AsyncIterator[Proxy]:
         await asyncio.gather(*carrying, return_exceptions=True)
     if defects:
         raise defects[0]
+
+
+def place_of(url: str) -> Place:
+    """Where a URL leads, with its port; of a database it may be a socket."""
+    parts = urlsplit(url)
+    folder = parse_qs(parts.query).get("host", [""])[0]
+    if folder.startswith("/"):
+        return Path(folder) / f".s.PGSQL.{parts.port or 5432}"
+    assert parts.hostname is not None
+    assert parts.port is not None
+    return parts.hostname, parts.port
+
+
+def through(proxy: Proxy, url: str) -> str:
+    """The URL that leads through a proxy to where `url` leads."""
+    parts = urlsplit(url)
+    login, at, _ = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{login}{at}127.0.0.1:{proxy.port}", query=""))
 
 
 async def _connected(place: Place) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -17,8 +17,8 @@ from engine.worker import Worker
 from events.batch import Batch
 from events.bus import Work
 from events.read_models import Seen
+from tests.chaos.proxy import place_of, proxy_to, through
 from tests.engine.recorded import WORKER, World, request_line, world_on
-from tests.events.proxy import proxy_to
 from tests.events.stage import Stage, open_stage
 from tests.postgres import Database
 
@@ -116,20 +116,19 @@ async def test_a_worker_that_has_left_stays_away(world: World) -> None:
         assert await registered(world) == {}
 
 
-async def test_a_worker_outlives_a_connection_on_which_nothing_comes_through(
+async def test_a_worker_outlives_connections_on_which_nothing_comes_through(
     database: Database, tmp_path: Path
 ) -> None:
     async with (
         open_stage(database.app_url) as near,
-        proxy_to(database.app_url) as proxy,
-        world_on(proxy.url, tmp_path / "objects") as world,
+        proxy_to(place_of(database.app_url)) as proxy,
+        world_on(through(proxy, database.app_url), tmp_path / "objects") as world,
         working(world),
     ):
         id = await beats_of_one(near, 2)
-        for _ in range(3):
-            stalled = proxy.stall_next_call()
-            await stalled.wait()
-            assert await beats_of_one(near, (await registered(near))[id] + 2) == id
+        for passage in proxy.passages:
+            passage.stall()
+        assert await beats_of_one(near, (await registered(near))[id] + 3) == id
 
 
 async def test_a_worker_stops_cleanly_with_the_database_away(world: World) -> None:
