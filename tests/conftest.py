@@ -8,10 +8,9 @@ import pytest_asyncio
 
 from cli.embedded.postgres import LOGIN
 from events.migrate import migrate
-from events.topology import Topology
 from tests.pgbouncer import Bouncer, running_bouncer
 from tests.postgres import Database, PostgresServer, running_server
-from tests.rabbit import Broker, place_on, shared_broker
+from tests.rabbit import Broker, new_place, shared_broker
 from tests.rabbit_node import RabbitNode, installed_server, running_node
 
 
@@ -62,12 +61,8 @@ async def broker_server() -> AsyncIterator[str | RabbitNode]:
 @pytest.fixture
 async def broker(broker_server: str | RabbitNode) -> AsyncIterator[Broker]:
     """A place on the broker for this test alone."""
-    if isinstance(broker_server, RabbitNode):
-        async with broker_server.new_host() as url:
-            yield Broker(url, Topology())
-    else:
-        async with place_on(broker_server) as place:
-            yield place
+    async with new_place(broker_server) as place:
+        yield place
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -57,6 +57,17 @@ async def place_on(url: str) -> AsyncIterator[Broker]:
 
 
 @asynccontextmanager
+async def new_place(server: str | RabbitNode) -> AsyncIterator[Broker]:
+    """A place on a session's broker."""
+    if isinstance(server, RabbitNode):
+        async with server.new_host() as url:
+            yield Broker(url, Topology())
+    else:
+        async with place_on(server) as place:
+            yield place
+
+
+@asynccontextmanager
 async def shared_broker() -> AsyncIterator[str | RabbitNode]:
     """The broker that the tests of a session share: a URL, or the private node."""
     given = os.environ.get("BATCHMILL_TEST_AMQP_URL")

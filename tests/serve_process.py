@@ -1,4 +1,5 @@
-"""`batchmill serve` as a process of its own, as its operator sees it: its start, its words, its end."""
+"""`batchmill serve`, `api` and `worker` as processes of their own, as an operator sees them: their start,
+their words, their end."""
 
 import os
 import signal
@@ -121,8 +122,17 @@ def serve_process(
 
     `settings` are environment variables; `run_as` is what stands before the command, such as `setpriv …`.
     """
+    with started("serve", "--port", str(port), *arguments, settings=settings, run_as=run_as) as served:
+        yield served
+
+
+@contextmanager
+def started(
+    *arguments: str | Path, settings: Mapping[str, str] | None = None, run_as: Sequence[str] = ()
+) -> Iterator[ServeProcess]:
+    """A command of the program that runs until it is stopped, at the end of the block."""
     with subprocess.Popen(
-        [*run_as, *PROGRAM, "serve", "--port", str(port), *map(str, arguments)],
+        [*run_as, *PROGRAM, *map(str, arguments)],
         env=environment(settings),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,42 +24,38 @@ from tests.contract.mill import (
     ENDED,
     KEY,
     PATIENCE,
+    Embedded,
+    Mill,
+    Pods,
     ask,
     chat,
     joined,
     keys,
-    mill,
     request,
     results,
     submit,
     until_ended,
 )
-from tests.serve_process import ServeProcess
 
 LINE_ID = re.compile(r"batch_req_[0-9a-f]{32}")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("mill")
-
-
-@pytest.fixture(scope="module")
-def served(folder: Path) -> Iterator[ServeProcess]:
-    """A server whose upstream echoes."""
+def served(place: Embedded | Pods) -> Iterator[Mill]:
+    """A mill whose upstream echoes."""
     echo = ("cli.main", "practice-upstream", "--port", "0", "--latency", "0ms")
-    with mill(folder, *echo, max_batch_lines="150", max_line_bytes="200000") as served:
+    with place.mill(*echo, max_batch_lines="150", max_line_bytes="200000") as served:
         yield served
 
 
 @pytest.fixture
-def client(served: ServeProcess) -> Iterator[OpenAI]:
+def client(served: Mill) -> Iterator[OpenAI]:
     with OpenAI(base_url=served.url, api_key=KEY) as client:
         yield client
 
 
 @pytest.fixture
-async def async_client(served: ServeProcess) -> AsyncIterator[AsyncOpenAI]:
+async def async_client(served: Mill) -> AsyncIterator[AsyncOpenAI]:
     async with AsyncOpenAI(base_url=served.url, api_key=KEY) as client:
         yield client
 
@@ -312,9 +307,9 @@ def test_a_file_that_is_not_there_fails_the_batch_and_not_its_creation(client: O
     assert str(failed.errors.data[0].message).startswith("Cannot find file file-none, or organization ")
 
 
-def test_a_file_of_another_project_is_not_there(served: ServeProcess, folder: Path, client: OpenAI) -> None:
+def test_a_file_of_another_project_is_not_there(served: Mill, client: OpenAI) -> None:
     file = client.files.create(file=chat("line-0"), purpose="batch")
-    stranger = served.client(keys("create", "--project", "stranger", folder=folder))
+    stranger = served.client(keys("create", "--project", "stranger", of=served))
     batch = stranger.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h")
     assert errors_of(until_ended(stranger, batch)) == [("invalid_request", "file_id", None)]
 

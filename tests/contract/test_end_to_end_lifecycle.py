@@ -12,23 +12,24 @@ import pytest
 from openai import ConflictError, NotFoundError, OpenAI
 from openai.types import Batch
 
-from cli.embedded.data_folder import running_database_url
 from events.batch import LinesCompleted
 from tests.contract.mill import (
     CHAT,
     KEY,
     PATIENCE,
     SHORT,
+    Embedded,
+    Mill,
+    Pods,
     ask,
     chat,
     joined,
-    mill,
     request,
     results,
     submit,
     until_ended,
 )
-from tests.serve_process import ServeProcess, serve_process
+from tests.serve_process import serve_process
 
 T = TypeVar("T")
 TIMES = (
@@ -40,20 +41,15 @@ PER_LINE = {"input_tokens": 7, "output_tokens": 5, "total_tokens": 12}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("mill")
-
-
-@pytest.fixture(scope="module")
-def served(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeProcess]:
-    """A server that runs two lines at once, on an upstream that does what each line says."""
+def served(place: Embedded | Pods, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mill]:
+    """A mill that runs two lines at once, on an upstream that does what each line says."""
     ledger = tmp_path_factory.mktemp("upstream") / "ledger"
-    with mill(folder, "tests.upstream", "--ledger", str(ledger), concurrency="2") as served:
+    with place.mill("tests.upstream", "--ledger", str(ledger), concurrency="2") as served:
         yield served
 
 
 @pytest.fixture
-def client(served: ServeProcess) -> Iterator[OpenAI]:
+def client(served: Mill) -> Iterator[OpenAI]:
     with OpenAI(base_url=served.url, api_key=KEY) as client:
         yield client
 
@@ -197,37 +193,37 @@ def test_nothing_of_a_batch_cancelled_at_once_is_left_to_run(client: OpenAI) -> 
         assert len(results(client, cancelled.error_file_id)) == 50 - completed
 
 
-def test_the_input_may_be_deleted_while_its_batch_runs(client: OpenAI, folder: Path) -> None:
+def test_the_input_may_be_deleted_while_its_batch_runs(client: OpenAI, served: Mill) -> None:
     content = chat("line-0 slow 0.5", *(f"line-{n} unlike any other input" for n in range(1, 9)))
     batch = submit(client, content)
-    assert stored_like(folder, content) == 1
+    assert stored_like(served, content) == 1
     client.files.delete(batch.input_file_id)
     with pytest.raises(NotFoundError):
         client.files.retrieve(batch.input_file_id)
     done = until_ended(client, batch)
     assert (done.status, counts(done)) == ("completed", (9, 9, 0))
-    assert until(lambda: stored_like(folder, content), lambda found: found == 0) == 0
+    assert until(lambda: stored_like(served, content), lambda found: found == 0) == 0
 
 
-def stored_like(folder: Path, content: bytes) -> int:
+def stored_like(served: Mill, content: bytes) -> int:
     """How many stored objects hold exactly this."""
-    return sum(path.read_bytes() == content for path in (folder / "files").rglob("*") if path.is_file())
+    return sum(path.read_bytes() == content for path in served.files.rglob("*") if path.is_file())
 
 
 def test_deleting_the_output_file_erases_the_results_and_leaves_their_digests(
-    client: OpenAI, folder: Path
+    client: OpenAI, served: Mill
 ) -> None:
     done = until_ended(client, submit(client, chat("line-0", "line-1 400", "line-2")))
     assert done.output_file_id is not None
     assert done.error_file_id is not None
     output = client.files.content(done.output_file_id).content
-    assert stored_like(folder, output) == 1
-    assert asyncio.run(bodies_and_digests(folder, done.id))[0] > 0
+    assert stored_like(served, output) == 1
+    assert asyncio.run(bodies_and_digests(served, done.id))[0] > 0
 
     assert client.files.delete(done.output_file_id).deleted
-    until(lambda: asyncio.run(bodies_and_digests(folder, done.id))[0], lambda bodies: bodies == 0)
-    until(lambda: stored_like(folder, output), lambda found: found == 0)
-    assert asyncio.run(bodies_and_digests(folder, done.id))[1] > 0
+    until(lambda: asyncio.run(bodies_and_digests(served, done.id))[0], lambda bodies: bodies == 0)
+    until(lambda: stored_like(served, output), lambda found: found == 0)
+    assert asyncio.run(bodies_and_digests(served, done.id))[1] > 0
     assert client.batches.retrieve(done.id) == done
     assert custom_ids(results(client, done.error_file_id)) == ["line-1"]
     with pytest.raises(NotFoundError):
@@ -235,9 +231,9 @@ def test_deleting_the_output_file_erases_the_results_and_leaves_their_digests(
     assert done.output_file_id not in [file.id for file in client.files.list(purpose="batch_output")]
 
 
-async def bodies_and_digests(folder: Path, batch_id: str) -> tuple[int, int]:
+async def bodies_and_digests(served: Mill, batch_id: str) -> tuple[int, int]:
     """Of the results of a batch in the log: bodies that are there, events that keep digests of bodies."""
-    connection = await asyncpg.connect(running_database_url(folder))
+    connection = await asyncpg.connect(served.database)
     try:
         row = await connection.fetchrow(
             """
