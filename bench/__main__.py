@@ -12,6 +12,8 @@ SHORT = (
     ("bench.answers", "--answers", "500"),
     ("bench.finalize_reverse", "--answers", "500"),
     ("bench.appends", "--seconds", "10"),
+    ("bench.scaling", "--lines", "1600", "--tails", "1"),
+    ("bench.first_call", "--tries", "30"),
 )
 
 
