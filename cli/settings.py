@@ -26,8 +26,8 @@ from cli.settings_values import (
     Kind,
     LogFormat,
     LogLevel,
+    MaybeNumber,
     MaybePort,
-    Number,
     Port,
     Roles,
     Secret,
@@ -118,8 +118,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     database_connections: Annotated[Count, "Database connections of one process, at most."] = 8
     database_statement_cache: Annotated[
-        Number, "Prepared statements kept for each connection; 0 for PgBouncer in transaction mode."
-    ] = 100
+        MaybeNumber,
+        Otherwise("100, or 0 behind a bouncer"),
+        "Prepared statements kept for each connection; must be 0 behind PgBouncer in transaction mode.",
+    ] = None
     append_timeout: Annotated[Duration, "An append that waits longer answers 503 with Retry-After."] = 5.0
     storage_url: Annotated[
         StorageUrl, Otherwise("a folder in `data_dir`"), "Where the contents of files are kept."

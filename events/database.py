@@ -18,6 +18,8 @@ else:  # asyncpg's classes take type arguments in its stubs only
     Connection = PoolConnectionProxy
     Pool = asyncpg.Pool
 CONNECT_SECONDS: Final = 10.0
+STATEMENTS: Final = 100
+"""More than this program has."""
 REST_SECONDS: Final = 0.5
 """Seconds in which the server gives up a call that was left; a connection that takes longer is cut."""
 LOST: Final = (
@@ -60,12 +62,15 @@ class Database:
         connections: int = 8,
         patience: float = 5.0,
         statement_timeout: float = 30.0,
-        statement_cache: int = 100,
+        statement_cache: int | None = None,
     ) -> "Database":
         """Connects; at most `connections` in all. `patience`: seconds that a call waits for a connection
-        or for the log before it gives up. Raises `DatabaseUnavailable`."""
+        or for the log before it gives up. `statement_cache`: prepared statements that each connection keeps;
+        None: `STATEMENTS`, or none where sessions are shared. Raises `DatabaseUnavailable`."""
         writing = max(1, connections // 2)
         place = place_of(url)
+        if statement_cache is None:
+            statement_cache = STATEMENTS if await _has_sessions(url) else 0
 
         async def pool(size: int) -> Pool:
             return await asyncpg.create_pool(
@@ -142,6 +147,17 @@ async def single_connection(url: str) -> "asyncpg.Connection[asyncpg.Record]":
         return await asyncpg.connect(url, timeout=CONNECT_SECONDS, statement_cache_size=0)
     except (*LOST, asyncpg.PostgresError) as error:
         raise _cannot_connect(place_of(url), error) from error
+
+
+async def _has_sessions(url: str) -> bool:
+    """Whether a connection is a session of the server's, not one of a bouncer's: that names no process of the
+    server. Behind it, a client would find and run what another has prepared under the same name."""
+    connection = await single_connection(url)
+    try:
+        with errors_as_ours():
+            return bool(await connection.fetchval("SELECT pg_backend_pid()") == connection.get_server_pid())
+    finally:
+        await connection.close(timeout=CONNECT_SECONDS)
 
 
 def place_of(url: str) -> str:

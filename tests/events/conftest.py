@@ -51,10 +51,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 async def stage(request: pytest.FixtureRequest, database: Database) -> AsyncIterator[Stage]:
     """A log, its read models and its work board, with the application's rights."""
     way: Way = getattr(request, "param", "direct")
-    if way == "direct":
-        async with open_stage(database.app_url) as opened:
-            yield opened
-    else:
+    if way == "pgbouncer":
         bouncer: Bouncer = request.getfixturevalue("bouncer")
-        async with open_stage(bouncer.before(database).app_url, statement_cache=0) as opened:
-            yield opened
+        database = bouncer.before(database)
+    async with open_stage(database.app_url) as opened:
+        yield opened

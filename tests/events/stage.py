@@ -186,13 +186,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(
-    url: str, *, connections: int = 8, patience: float = 5.0, statement_cache: int = 100
-) -> AsyncIterator[Stage]:
+async def open_stage(url: str, *, connections: int = 8, patience: float = 5.0) -> AsyncIterator[Stage]:
     """A stage of its own connections, closed at the end."""
-    database = await Database.open(
-        url, connections=connections, patience=patience, statement_cache=statement_cache
-    )
+    database = await Database.open(url, connections=connections, patience=patience)
     try:
         yield Stage(database)
     finally:

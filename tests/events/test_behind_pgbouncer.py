@@ -22,6 +22,7 @@ LOCKS = """
     WHERE locktype = 'advisory'
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
+KEPT = "SELECT count(*) FROM pg_prepared_statements WHERE name <> ''"
 LEFT = """
     SELECT (SELECT count(*) FROM pg_prepared_statements WHERE name <> ''),
            current_setting('statement_timeout'), current_setting('lock_timeout')
@@ -69,7 +70,7 @@ async def test_the_application_has_its_time_outs(bounced: Database) -> None:
 
 async def test_a_log_is_folded_again_and_again(bounced: Database) -> None:
     await migrate(bounced.owner_url, LOGIN)
-    async with open_stage(bounced.app_url, statement_cache=0) as stage:
+    async with open_stage(bounced.app_url) as stage:
         for _ in range(3):
             batch_id = await stage.running_batch(lines=8)
             claim = await stage.claim(batch_id, 4)
@@ -77,3 +78,18 @@ async def test_a_log_is_folded_again_and_again(bounced: Database) -> None:
         made = [await rebuild(bounced.app_url) for _ in range(2 * SESSIONS)]
     assert {each.open_batches for each in made} == {3}
     assert await left_in_sessions(bounced.app_url) == {(0, "30s", "5s")}
+
+
+async def test_statements_are_kept_only_in_sessions_of_ones_own(
+    bounced: Database, database: Database
+) -> None:
+    """Two clients give their statements the same names: one would run what the other has prepared."""
+    await migrate(bounced.owner_url, LOGIN)
+    async with open_stage(bounced.app_url, connections=4 * SESSIONS) as stage:
+        for _ in range(20):
+            await asyncio.gather(*(stage.board.open_batches() for _ in range(2 * SESSIONS)))
+    assert await left_in_sessions(bounced.app_url) == {(0, "30s", "5s")}
+    async with open_stage(database.app_url) as stage:
+        await stage.board.open_batches()
+        async with stage.database.reading() as connection:
+            assert await connection.fetchval(KEPT) > 0
