@@ -201,8 +201,9 @@ def _live(seen: Seen[Batch], open_batch: OpenBatch | None) -> Live:
     if batch.ended:
         return Live(None, None, seen.parked)
     started = batch.in_progress_at is not None
+    on_board = None if open_batch is None else why_waiting(open_batch)
     return Live(
-        waiting_for=None if open_batch is None else why_waiting(open_batch),
+        waiting_for=seen.parked or on_board,
         lines_left=batch.total - batch.completed - batch.failed if started else None,
         parked=seen.parked,
     )
