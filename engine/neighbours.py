@@ -22,8 +22,12 @@ class Neighbours:
         self._clock = clock
         self._watches: dict[str, Watch[int]] = {}
 
-    async def look(self, own: str) -> None:
-        """Frees the claims of those who have died; `own` is the id of who looks."""
+    async def look(self, own: str, *, beating: bool) -> None:
+        """Frees the claims of those who have died. `own` is the id of who looks, `beating` whether it beats
+        itself: on a database that only reads for a while, a beat that stands still means nothing."""
+        if not beating:
+            self.forget()
+            return
         beats: Mapping[str, int] = await self._board.workers()
         strays = {id: STRAY for id in await self._board.strays() if id not in beats}
         seen = {id: beat for id, beat in {**beats, **strays}.items() if id != own}
@@ -35,5 +39,5 @@ class Neighbours:
             _logger.warning("workers died", workers=dead, claims_freed=voided)
 
     def forget(self) -> None:
-        """A look failed: nothing is known of the time since the last one."""
+        """Nothing is known of the time since the last look."""
         self._watches.clear()

@@ -340,7 +340,7 @@ class Worker:
                     await self._give_up_unknown_claims()
                     await self._look_at_held_batches()
                     self._yield_old_chunks()
-                    await self._neighbours.look(self._id)
+                    await self._neighbours.look(self._id, beating=self.alive())
             except (BatchmillError, TimeoutError) as error:
                 self._neighbours.forget()
                 _logger.warning("board not seen", worker=self._id, reason=str(error) or "no answer in time")

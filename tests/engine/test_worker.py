@@ -1,8 +1,9 @@
 """A worker is known to the others from its first beat until it leaves, and not a moment longer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,9 @@ from engine.upstream import Answer, ModelsAnswer, Upstream
 from engine.worker import Worker
 from events.batch import Batch
 from events.bus import Work
+from events.errors import DatabaseUnavailable
 from events.read_models import Seen
+from events.work import WorkBoard
 from tests.chaos.proxy import place_of, proxy_to, through
 from tests.engine.recorded import WORKER, World, request_line, world_on
 from tests.events.stage import Stage, open_stage
@@ -129,6 +132,30 @@ async def test_a_worker_outlives_connections_on_which_nothing_comes_through(
         for passage in proxy.passages:
             passage.stall()
         assert await beats_of_one(near, (await registered(near))[id] + 3) == id
+
+
+class ReadOnlyBoard(WorkBoard):
+    """A board on which nobody can beat, as on a database that is read-only for a while."""
+
+    read_only = True
+
+    async def beat(self, worker_id: str, pauses: Mapping[str, str] | None = None) -> bool:
+        if self.read_only:
+            raise DatabaseUnavailable("read-only")
+        return await super().beat(worker_id, pauses)
+
+
+async def test_a_worker_that_cannot_beat_takes_nobody_for_dead(world: World) -> None:
+    lease = 10 * BEAT
+    board = ReadOnlyBoard(world.database)
+    options = msgspec.structs.replace(world.options, lease=lease)
+    async with working(replace(world, board=board, options=options)):
+        await asyncio.sleep(5 * lease)
+        assert WORKER in await world.board.workers()
+        board.read_only = False
+        async with asyncio.timeout(10):
+            while WORKER in await world.board.workers():  # noqa: ASYNC110  # it happens in the database
+                await asyncio.sleep(BEAT)
 
 
 async def test_a_worker_stops_cleanly_with_the_database_away(world: World) -> None:
