@@ -35,11 +35,10 @@ GRACE: Final = 20.0
 SOAK: Final = (pytest.mark.soak, pytest.mark.timeout(3600))
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("lines", "longest", "within"),
     [
-        pytest.param(4_000, 6.0, 90.0, id="short"),
+        pytest.param(4_000, 6.0, 90.0, marks=pytest.mark.timeout(120), id="short"),
         *(pytest.param(20_000, 20.0, 3000.0, marks=SOAK, id=f"long-{n}") for n in range(3)),
     ],
 )
