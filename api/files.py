@@ -7,7 +7,7 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp
 
 from api.body import announced_bytes, pieces_of
-from api.download import Content, Download, opened
+from api.download import Content, download, opened
 from api.errors import ApiError, no_such_file, storage_full
 from api.ids import looking_for, plausible
 from api.multipart import Form
@@ -89,7 +89,7 @@ async def download_file(request: ApiRequest, file_id: FromPath[str]) -> ASGIApp:
         raise ApiError(400, f"Not allowed to download files of purpose: {file.purpose}")
     etag = f'"{file.sha256}"'
     if request.method == "HEAD":
-        return Download(Content(None, file.size, etag, file.filename))
+        return download(Content(None, file.size, etag, file.filename))
     try:
         headers = request.headers
         span = asked_span(headers.get("range"), headers.get("if-range"), file.size, etag)
@@ -105,7 +105,7 @@ async def download_file(request: ApiRequest, file_id: FromPath[str]) -> ASGIApp:
     except ObjectMissing:
         await _file(request, file_id)  # deleted in between: then it is no such file
         raise
-    return Download(Content(pieces, file.size, etag, file.filename, span))
+    return download(Content(pieces, file.size, etag, file.filename, span))
 
 
 def arrival(upload: Upload, file_id: str, project_id: str, event_id: UUID, metadata: str) -> Decision:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api.download import Content, Download
+from api.download import Content, download
 from events.catalog import new_event
 from events.file import File, FileCreated
 from events.journal import Decision
@@ -185,5 +185,5 @@ async def test_who_has_left_is_sent_nothing_more() -> None:
         await asyncio.sleep(0)  # as a server's send, lets the receiving side run
 
     scope: Any = {"type": "http", "method": "GET"}
-    await Download(Content(pieces(), 1000, '"e"', "f"))(scope, receive, send)
+    await download(Content(pieces(), 1000, '"e"', "f"))(scope, receive, send)
     assert len(read) < 10
