@@ -1,22 +1,14 @@
 """What a client may ask for when it creates a batch: the checks of the body, in the order of its fields."""
 
-from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
+from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
-from api.errors import (
-    ApiError,
-    invalid_type,
-    invalid_value,
-    missing_parameter,
-    too_long,
-    unknown_parameter,
-)
-from api.expiry import FIELDS, expiry_seconds
+from api.errors import ApiError, invalid_type, too_long
+from api.expiry import expiry_of_body
+from api.json_body import json_object, one_of, optional_object, refuse_unknown, text
 from events.validator import supported_endpoints
-
-T = TypeVar("T")
 
 _FIELDS: Final = frozenset(
     {"input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after"}
@@ -45,62 +37,19 @@ class BatchRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 def parse_batch_request(body: bytes, windows: tuple[str, ...]) -> BatchRequest:
     """The request in a body; `windows` are the completion windows that are offered. Raises `ApiError`."""
-    fields = _object(body)
-    file_id = _text(fields, "input_file_id")
+    fields = json_object(body)
+    file_id = text(fields, "input_file_id")
     if len(file_id) > _MAX_FILE_ID:
         raise too_long("input_file_id", _MAX_FILE_ID, len(file_id))
     request = BatchRequest(
         input_file_id=file_id,
-        endpoint=_one_of(fields, "endpoint", supported_endpoints()),
-        completion_window=_one_of(fields, "completion_window", windows),
-        metadata=_optional(fields, "metadata", _metadata),
-        output_expires_after=_optional(fields, "output_expires_after", _expiry),
+        endpoint=one_of(fields, "endpoint", supported_endpoints()),
+        completion_window=one_of(fields, "completion_window", windows),
+        metadata=optional_object(fields, "metadata", _metadata),
+        output_expires_after=expiry_of_body(fields, "output_expires_after"),
     )
-    _refuse_unknown(fields, _FIELDS)
+    refuse_unknown(fields, _FIELDS)
     return request
-
-
-def _object(body: bytes) -> dict[str, object]:
-    try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise _unparseable() from error
-    if not isinstance(value, dict):
-        raise _unparseable()
-    return value
-
-
-def _unparseable() -> ApiError:
-    return ApiError(
-        400,
-        "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your "
-        "HTTP library correctly. The API expects a JSON object, but what was sent was none.)",
-    )
-
-
-def _text(fields: Mapping[str, object], name: str) -> str:
-    if name not in fields:
-        raise missing_parameter(name)
-    value = fields[name]
-    if not isinstance(value, str):
-        raise invalid_type(name, "a string", value)
-    return value
-
-
-def _one_of(fields: Mapping[str, object], name: str, supported: tuple[str, ...]) -> str:
-    value = _text(fields, name)
-    if value not in supported:
-        raise invalid_value(name, value, supported)
-    return value
-
-
-def _optional(fields: Mapping[str, object], name: str, parse: Callable[[dict[str, object]], T]) -> T | None:
-    value = fields.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        raise invalid_type(name, "an object", value)
-    return parse(value)
 
 
 def _metadata(pairs: Mapping[str, object]) -> dict[str, str]:
@@ -130,15 +79,3 @@ def _pair(key: str, value: object) -> str:
     if len(value) > _MAX_VALUE:
         raise too_long(param, _MAX_VALUE, len(value))
     return value
-
-
-def _expiry(fields: Mapping[str, object]) -> int:
-    name = "output_expires_after"
-    _refuse_unknown(fields, frozenset(FIELDS), f"{name}.")
-    return expiry_seconds(fields, name)
-
-
-def _refuse_unknown(fields: Mapping[str, object], known: frozenset[str], within: str = "") -> None:
-    for field in fields:
-        if field not in known:
-            raise unknown_parameter(f"{within}{field[:64]}")

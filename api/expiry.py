@@ -1,12 +1,13 @@
 """How long a file is kept: the rules of `expires_after`, as a JSON body or a form says it.
 
-Both functions raise `ApiError` for what is no expiry; `param` is what the client calls it.
+Every function raises `ApiError` for what is no expiry; `param` is what the client calls it.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
 from api.errors import above_maximum, below_minimum, invalid_type, invalid_value, missing_parameter
+from api.json_body import optional_object, refuse_unknown
 from api.numbers import whole_number
 
 BATCH_FILE_SECONDS: Final = 30 * 86_400
@@ -38,8 +39,18 @@ def expiry_seconds(fields: Mapping[str, object], param: str) -> int:
     return seconds
 
 
+def expiry_of_body(fields: Mapping[str, object], param: str) -> int | None:
+    """The same of the field `param` of a JSON body; None where it is absent or null."""
+
+    def parse(expiry: dict[str, object]) -> int:
+        refuse_unknown(expiry, frozenset(FIELDS), f"{param}.")
+        return expiry_seconds(expiry, param)
+
+    return optional_object(fields, param, parse)
+
+
 def expiry_of_form(form: Mapping[str, str], param: str) -> int | None:
-    """The same of the fields `param[anchor]` and `param[seconds]`; None where the form has neither."""
+    """The same of the form's fields `param[anchor]` and `param[seconds]`; None where the form has neither."""
     said: dict[str, object] = {
         field: form[f"{param}[{field}]"] for field in FIELDS if f"{param}[{field}]" in form
     }
