@@ -1,4 +1,5 @@
-"""A client that sends exactly what a test says, one connection a request."""
+"""A client that sends exactly what a test says, one connection a request, and holds every answer against
+OpenAI's description of it."""
 
 import http.client
 import json
@@ -6,6 +7,8 @@ import socket
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
+
+from tests.contract.openai_document import assert_described
 
 JSON = {"content-type": "application/json"}
 BOUNDARY = "a-boundary"
@@ -55,12 +58,17 @@ class Client:
             # It may be answered before all of it was sent.
             with suppress(BrokenPipeError, ConnectionResetError):
                 connection.request(method, path, body, {**authorization, **(headers or {})})
-            answer = connection.getresponse()
-            return Answer(
-                answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+            response = connection.getresponse()
+            answer = Answer(
+                response.status,
+                {name.lower(): value for name, value in response.getheaders()},
+                response.read(),
             )
         finally:
             connection.close()
+        if answer.body and path.startswith("/v1") and answer.headers["content-type"] == "application/json":
+            assert_described(method, path, answer.status, answer.json)
+        return answer
 
     def get(self, path: str, **headers: str) -> Answer:
         return self.ask("GET", path, headers={name.replace("_", "-"): v for name, v in headers.items()})
