@@ -12,15 +12,16 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from events import batch, file, key
+from events import batch, file, key, upload
 from events.batch import BatchEvent
 from events.errors import UnknownEvent
 from events.event import Attachment, NewEvent, RecordedEvent
 from events.file import FileEvent
 from events.key import KeyEvent
+from events.upload import UploadEvent
 
-Event = BatchEvent | FileEvent | KeyEvent
-State = batch.Batch | file.File | key.Key
+Event = BatchEvent | FileEvent | KeyEvent | UploadEvent
+State = batch.Batch | file.File | key.Key | upload.Upload
 Plain = dict[str, object]
 
 TYPES: Final[Mapping[str, type[Event]]] = {
@@ -42,6 +43,11 @@ TYPES: Final[Mapping[str, type[Event]]] = {
         file.FileExpired,
         key.KeyCreated,
         key.KeyRevoked,
+        upload.UploadCreated,
+        upload.UploadPartAdded,
+        upload.UploadCompleted,
+        upload.UploadCancelled,
+        upload.UploadExpired,
     )
 }
 
@@ -56,6 +62,7 @@ _KINDS: Final[Mapping[str, type[State]]] = {
     "batch_": batch.Batch,
     "file-": file.File,
     "key_": key.Key,
+    "upload_": upload.Upload,
 }
 """What a stream is a stream of, by how its id begins."""
 
@@ -129,6 +136,8 @@ def fold(state: State | None, recorded: RecordedEvent) -> State:
             return file.evolve(_expect(state, file.File), event, second)
         if isinstance(event, KeyEvent):
             return key.evolve(_expect(state, key.Key), event, second)
+        if isinstance(event, UploadEvent):
+            return upload.evolve(_expect(state, upload.Upload), event, second)
         return batch.evolve(_expect(state, batch.Batch), event, second)
     except (TypeError, ValueError) as error:
         raise UnknownEvent(f"event {recorded.event_id} does not follow on its stream: {error}") from error

@@ -60,6 +60,14 @@ class CannotCancel(Refused):
         self.status = status
 
 
+class UploadRefused(Refused):
+    """What an upload in parts does not allow; `param` is what the client called it, if anything."""
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
 class NotFound(BatchmillError):
     """No such object, or none that the asking project may know of."""
 

@@ -67,14 +67,16 @@ class Journal:
         *,
         project_id: str | None = None,
         leadership: Leadership | None = None,
+        hidden: bool = False,
     ) -> Seen[S]:
         """Reads an object, decides on it, records the decision, and returns the object as it is then.
 
-        The decision is made on the object's version unless it says otherwise. Raises `NotFound`,
+        The decision is made on the object's version unless it says otherwise; with `hidden`, hidden objects
+        are decided on, too. Raises `NotFound`,
         `UnknownEvent` where the stream is parked, what `decide` raises, and as `Log.append`.
         """
         for _ in range(TRIES):
-            seen = await self.models.get(kind, id, project_id)
+            seen = await self.models.get(kind, id, project_id, hidden=hidden)
             if seen.parked is not None:
                 raise UnknownEvent(seen.parked)
             decision = decide(seen)

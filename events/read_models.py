@@ -22,9 +22,10 @@ from events.key import Key
 from events.log import Kind, Leadership
 from events.postgres_log import recorded_event
 from events.statements import load_statements
+from events.upload import Upload
 
 _SQL: Final = load_statements("events", "sql/read_models.sql")
-KINDS: Final[Mapping[object, Kind]] = {Batch: "batch", File: "file", Key: "key"}
+KINDS: Final[Mapping[object, Kind]] = {Batch: "batch", File: "file", Key: "key", Upload: "upload"}
 TAIL: Final = 1000
 """Most events folded into an answer; where a stream has more, the row is written forward first."""
 
@@ -81,10 +82,12 @@ class ReadModels:
                 return seen
             await self.advance([model_write(seen)])
 
-    async def get(self, kind: type[S], id: str, project_id: str | None = None) -> Seen[S]:
-        """The object. Raises `NotFound` where `find` finds none, or a hidden one."""
+    async def get(
+        self, kind: type[S], id: str, project_id: str | None = None, *, hidden: bool = False
+    ) -> Seen[S]:
+        """The object. Raises `NotFound` where `find` finds none, or, unless `hidden`, a hidden one."""
         seen = await self.find(kind, id, project_id)
-        if seen is None or seen.hidden:
+        if seen is None or (seen.hidden and not hidden):
             raise NotFound(f"no {KINDS[kind]} {id!r}")
         return seen
 
@@ -148,6 +151,11 @@ class ReadModels:
             with suppress(UnknownEvent):
                 found.append(await self.find(Key, id))
         return [key for key in found if key is not None]
+
+    async def overdue_uploads(self, limit: int = 1000) -> list[str]:
+        """Pending uploads whose time is over, the oldest first."""
+        async with self._database.reading() as connection:
+            return [row["id"] for row in await connection.fetch(_SQL["overdue_uploads"], limit)]
 
     async def named(self, storage_keys: Sequence[str]) -> set[str]:
         """Which of some storage keys belong to a file that was recorded, gone or not. What no row names is

@@ -25,13 +25,19 @@ from events.log import Kind, Phase
 from events.postgres_log import recorded_event
 from events.read_models import KINDS
 from events.statements import load_statements
+from events.upload import Upload
 
 PROJECTOR: Final = "projector"
 """The follower whose work a rebuild does; the checkpoints of others say what they sent, and stay."""
 CHUNK: Final = 256
 """Most lines of a restored chunk."""
 _ROWS: Final = 500
-_COUNTED: Final[Mapping[type[State], str]] = {Batch: "batches", File: "files", Key: "keys"}
+_COUNTED: Final[Mapping[type[State], str]] = {
+    Batch: "batches",
+    File: "files",
+    Key: "keys",
+    Upload: "uploads",
+}
 _SQL: Final = load_statements("events", "sql/rebuild.sql")
 
 
@@ -43,6 +49,7 @@ class Rebuilt(msgspec.Struct, frozen=True):
     batches: int
     files: int
     keys: int
+    uploads: int
     open_batches: int
     claims: int
     parked: int
@@ -194,6 +201,8 @@ def _model_row(kind: Kind, stream: _Stream) -> tuple[object, ...]:
         label, stored, hidden = state.created.purpose, state.created.storage_key, state.gone
     elif isinstance(state, Key):
         label = state.created.sha256
+    elif isinstance(state, Upload):
+        hidden = state.status != "pending"
     text = None if state is None else msgspec.json.encode(state).decode()
     return (
         stream.id,

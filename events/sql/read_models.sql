@@ -27,6 +27,15 @@ ORDER BY e.version
 -- Every key, the oldest first.
 SELECT id FROM read_models WHERE kind = 'key' ORDER BY created_at, id LIMIT $1
 
+-- name: overdue_uploads
+-- Pending uploads (the ended are hidden) whose time is over.
+SELECT m.id FROM read_models m
+JOIN events e ON e.stream_id = m.id AND e.version = 1
+WHERE m.kind = 'upload' AND NOT m.hidden
+  AND date_trunc('second', e.recorded_at) + make_interval(secs => (e.data::json ->> 'lifetime')::float8)
+      <= clock_timestamp()
+ORDER BY m.created_at LIMIT $1
+
 -- name: cursor
 -- Where in the list an object stands, gone or not.
 SELECT created_at FROM read_models WHERE id = $1 AND kind = $2 AND project_id = $3
