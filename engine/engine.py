@@ -2,7 +2,7 @@
 
     plan ◀── notices ── desk: planner, finalizer
     run  ◀── work ───── worker: a lane for each route, the recorder; the lookout, where no message comes
-    lead ◀── lease ──── dispatcher, followers (projector, eraser, others' such as the relay), sweeper
+    lead ◀── lease ──── dispatcher, followers (projector, eraser, others'), expirer, sweeper
 
 A role that ends is the end of the engine: its owner sees the error and starts anew.
 """
@@ -19,6 +19,7 @@ import structlog
 from engine.desk import Desk
 from engine.dispatcher import Dispatcher
 from engine.eraser import Eraser
+from engine.expirer import Expirer
 from engine.finalizer import Finalizer
 from engine.input_lines import InputLines
 from engine.lane import Lane
@@ -95,6 +96,7 @@ class Engine:
             options,
             own=self._worker,
         )
+        self._expirer = Expirer(journal)
         handlers: dict[str, Handle] = {
             "projector": Projector(journal.models),
             "eraser": Eraser(journal.log, journal.models, board, store).handle,
@@ -155,6 +157,7 @@ class Engine:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._dispatcher.run(leadership))
+                group.create_task(self._expirer.run(leadership))
                 group.create_task(self._sweep())
                 for follower in self._followers:
                     group.create_task(follower.run(leadership))

@@ -1,6 +1,7 @@
 """Erases contents that nobody may read any more: a follower's handler.
 
 Objects of files that are gone are deleted from storage, but an input stays until no open batch reads it.
+The parts of an upload go when it has ended, completed or not: its file has an object of its own.
 The result lines in the log live as long as the output file (the error file where there is no output);
 erasing them leaves their digests. Everything here is harmless when repeated.
 """
@@ -18,6 +19,7 @@ from events.failpoint import at
 from events.file import File, FileDeleted, FileExpired
 from events.log import Log
 from events.read_models import ModelWrite, ReadModels, Seen
+from events.upload import Upload, UploadCancelled, UploadCompleted, UploadExpired
 from events.work import WorkBoard
 from storage.store import StorageUnavailable, Store
 
@@ -26,6 +28,7 @@ GONE: Final = frozenset({FileDeleted.__name__, FileExpired.__name__})
 ENDED: Final = frozenset(
     kind.__name__ for kind in (BatchCompleted, BatchCancelled, BatchExpired, BatchFailed)
 )
+UPLOADED: Final = frozenset(kind.__name__ for kind in (UploadCompleted, UploadCancelled, UploadExpired))
 
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 60.0
@@ -53,6 +56,8 @@ class Eraser:
                 await self._file_gone(event.stream_id)
             elif event.type in ENDED:
                 await self._batch_ended(event.stream_id)
+            elif event.type in UPLOADED:
+                await self._upload_ended(event.stream_id)
         return ()
 
     async def _file_gone(self, file_id: str) -> None:
@@ -79,23 +84,34 @@ class Eraser:
         if file.state.gone:
             await self._delete_unread(file)
 
+    async def _upload_ended(self, upload_id: str) -> None:
+        upload = await self._models.find(Upload, upload_id)
+        if upload is None:
+            return
+        _require_whole(upload)
+        for part in upload.state.parts:
+            await self._delete(part.storage_key, upload.id)
+
     async def _delete_unread(self, file: Seen[File]) -> None:
         """Deletes the object of a file that is gone, unless an open batch reads it: that one's end will."""
         if await self._board.holds_input(file.id):
             return
+        await self._delete(file.state.created.storage_key, file.id)
+
+    async def _delete(self, storage_key: str, owner: str) -> None:
         await at("delete.before")
         pause = FIRST_PAUSE
         while True:
             try:
-                await self._store.delete(file.state.created.storage_key)
+                await self._store.delete(storage_key)
                 break
             except StorageUnavailable as error:
-                _logger.warning("deletion put off", file=file.id, seconds=pause, reason=str(error))
+                _logger.warning("deletion put off", owner=owner, seconds=pause, reason=str(error))
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
         await at("delete.after")
 
 
-def _require_whole(seen: Seen[Batch] | Seen[File]) -> None:
+def _require_whole(seen: Seen[Batch] | Seen[File] | Seen[Upload]) -> None:
     if seen.parked is not None:
         raise UnknownEvent(f"{seen.id}: {seen.parked}")

@@ -34,6 +34,7 @@ from events.local_bus import LocalBus
 from events.log import Board, Flush, FlushResult, Leadership, Row
 from events.postgres_log import PostgresLog
 from events.read_models import ReadModels, Seen
+from events.upload import LIFETIME, UploadCreated, UploadPartAdded, fresh_part_id, fresh_upload_id
 from events.work import Claim, WorkBoard
 from storage.local_folder import LocalFolder
 from tests.storage.bodies import body_of
@@ -114,6 +115,18 @@ class World:
             return Decision(events, [Row("file", file_id, PROJECT, hidden=True)])
 
         await self.journal.carry_out(File, file_id, decision)
+
+    async def upload(self, *parts: bytes, lifetime: int = LIFETIME) -> str:
+        """A pending upload with these parts."""
+        upload_id = fresh_upload_id()
+        created = UploadCreated("in.jsonl", "batch", "text/plain", sum(map(len, parts)), lifetime)
+        events = [new_event(upload_id, PROJECT, created)]
+        for part in parts:
+            stored = await self.store.put(body_of(part), prefix="parts")
+            added = UploadPartAdded(fresh_part_id(), stored.size, stored.sha256.hex(), stored.key)
+            events.append(new_event(upload_id, PROJECT, added))
+        await self.journal.record(Decision(events, [Row("upload", upload_id, PROJECT)]))
+        return upload_id
 
     async def object_of(self, file_id: str) -> str:
         """The storage key of a file, gone or not."""

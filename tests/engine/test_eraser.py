@@ -13,6 +13,9 @@ from events.errors import UnknownEvent
 from events.event import NewEvent
 from events.failpoint import FailpointRaised, arm
 from events.follower import Follower
+from events.journal import Decision
+from events.log import Row
+from events.upload import Upload, UploadCancelled, UploadCompleted, UploadEvent, UploadExpired
 from storage.store import ObjectMissing, StorageUnavailable
 from tests.engine.recorded import PROJECT, RecordedBatch, World, request_line, world_on
 from tests.postgres import Database
@@ -159,6 +162,37 @@ async def test_without_an_output_file_they_live_as_long_as_the_error_file(world:
     await erase(world)
 
     assert await bodies(batch) == 0
+
+
+async def parts_left(world: World, upload_id: str) -> int:
+    """How many parts of an upload are still stored."""
+    upload = await world.models.find(Upload, upload_id)
+    assert upload is not None
+    left = 0
+    for part in upload.state.parts:
+        try:
+            left += len(await world.store.read(part.storage_key, 0, part.size)) == part.size
+        except ObjectMissing:
+            continue
+    return left
+
+
+@pytest.mark.parametrize("end", [UploadCompleted("file-1", ()), UploadCancelled(), UploadExpired()])
+async def test_the_parts_of_an_upload_live_until_it_has_ended(world: World, end: UploadEvent) -> None:
+    ended, pending = await world.upload(b"one", b"two"), await world.upload(b"one", b"two")
+    await erase(world)
+    assert await parts_left(world, ended) == 2
+
+    hidden = Row("upload", ended, PROJECT, hidden=True)
+    await world.journal.record(Decision([catalog.new_event(ended, PROJECT, end)], rows=[hidden]))
+    arm("delete.after=raise")
+    with pytest.raises(FailpointRaised):
+        await erase(world)
+    arm("")
+    await erase(world)
+
+    assert await parts_left(world, ended) == 0
+    assert await parts_left(world, pending) == 2
 
 
 async def test_what_was_interrupted_is_done_when_the_same_events_come_again(world: World) -> None:
