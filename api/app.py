@@ -4,7 +4,7 @@ from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.routes import HTTPRoute
 
-from api import batches, files, health, models
+from api import batch_events, batches, files, health, models
 from api.auth import require_key
 from api.errors import answer_error
 from api.exchange import Exchange
@@ -24,6 +24,7 @@ def create_app(services: ApiServices) -> Litestar:
             batches.list_batches,
             batches.retrieve_batch,
             batches.cancel_batch,
+            batch_events.list_events,
             files.upload_file,
             files.list_files,
             files.retrieve_file,

@@ -14,17 +14,30 @@ _ORDERS: Final = ("asc", "desc")
 
 def batches_limit(query: Mapping[str, str]) -> int:
     """How many batches. Raises `ApiError`."""
-    text = query.get("limit")
-    if text is None:
-        return BATCHES_PER_PAGE
-    limit = whole_number(text)
+    return limit_of(query, BATCHES_PER_PAGE, MOST_BATCHES)
+
+
+def limit_of(query: Mapping[str, str], usual: int, most: int) -> int:
+    """How many of something, `usual` unless the query says otherwise. Raises `ApiError`."""
+    limit = number_of(query, "limit", least=1)
     if limit is None:
-        raise invalid_type("limit", "an integer", text)
-    if limit < 1:
-        raise below_minimum("limit", 1, limit)
-    if limit > MOST_BATCHES:
-        raise above_maximum("limit", MOST_BATCHES, limit)
+        return usual
+    if limit > most:
+        raise above_maximum("limit", most, limit)
     return limit
+
+
+def number_of(query: Mapping[str, str], name: str, least: int = 0) -> int | None:
+    """A whole number of the query; None where it is absent. Raises `ApiError`."""
+    text = query.get(name)
+    if text is None:
+        return None
+    number = whole_number(text)
+    if number is None:
+        raise invalid_type(name, "an integer", text)
+    if number < least:
+        raise below_minimum(name, least, number)
+    return number
 
 
 def files_limit(query: Mapping[str, str]) -> int:

@@ -3,6 +3,7 @@
 import msgspec
 
 from api.model_source import ModelSource
+from api.open_streams import OpenStreams
 from events.journal import Journal
 from events.work import WorkBoard
 from storage.store import Store
@@ -38,3 +39,4 @@ class ApiServices(msgspec.Struct, frozen=True):
     store: Store
     models: ModelSource
     options: ApiOptions = ApiOptions()
+    streams: OpenStreams = msgspec.field(default_factory=OpenStreams)

@@ -5,7 +5,7 @@ one thing that the official API does not have.
 """
 
 from collections.abc import Sequence
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -16,7 +16,14 @@ from events.read_models import Seen
 from events.validator import LineError
 from events.work import OpenBatch
 
-T = TypeVar("T", bound="BatchObject | FileObject")
+T = TypeVar("T", bound="Listed")
+
+
+class Listed(Protocol):
+    """What a list can hold."""
+
+    @property
+    def id(self) -> str: ...
 
 
 class ErrorEntry(msgspec.Struct, frozen=True):

@@ -78,6 +78,7 @@ async def _serve(settings: Settings) -> None:
             await announce(url_of(listener), secret)
             await ending.begun()
             _logger.info("stopping", drain=settings.drain)
+            services.streams.ending = True
             server.stop()
             await serving
             watching.cancel()

@@ -97,6 +97,7 @@ async def serve_until_stopped(settings: Settings, told: Told, stopping: asyncio.
             await told(url_of(listener), secret)
             await ending.begun()
             _logger.info("stopping", drain=settings.drain)
+            services.streams.ending = True
             server.stop()
             await engine.stop()
             await serving

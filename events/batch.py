@@ -35,6 +35,8 @@ Reason = Literal["done", "cancelled", "expired"]
 BLOCKS_PER_GROUP = 32
 """Blocks of the line index in one event: 131,072 lines, about 1 MB."""
 TERMINAL: frozenset[Status] = frozenset({"failed", "completed", "expired", "cancelled"})
+LAST_EVENTS = frozenset({"BatchFailed", "BatchCompleted", "BatchExpired", "BatchCancelled"})
+"""The types of events after which nothing happens to a batch any more."""
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):

@@ -20,11 +20,13 @@ from api.app import create_app
 from api.http_protocol import EnvelopeProtocol
 from api.model_source import ModelObject, ModelsUnavailable
 from api.services import ApiOptions, ApiServices
-from events.batch import Batch, BatchEvent
+from events.batch import Batch, BatchEvent, LinesCompleted, Usage
 from events.catalog import new_event
 from events.database import Database
+from events.event import Attachment
 from events.journal import Decision, Journal
 from events.key import describe_secret, fresh_secret
+from events.lines import LineOutcome, pack_block, pack_facts, root_digest
 from events.local_bus import LocalBus
 from events.log import Board, Row
 from events.postgres_log import PostgresLog
@@ -38,6 +40,7 @@ from tests.postgres import PostgresServer
 T = TypeVar("T")
 
 MIB = 1 << 20
+BEGAN_MS = 1_790_000_000_000
 OPTIONS = ApiOptions(
     max_batch_file_bytes=2 * MIB,
     max_file_bytes=4 * MIB,
@@ -94,6 +97,7 @@ class Served:
         self.board = services.board
         self.models = services.models
         self.store = services.store
+        self.streams = services.streams
         self.folder = folder
         self.loop = asyncio.get_running_loop()
 
@@ -121,6 +125,24 @@ class Served:
         seen = self.run(self.journal.models.get(Batch, batch_id))
         recorded = [new_event(batch_id, seen.project_id, event) for event in events]
         self.run(self.journal.record(Decision(recorded, board=board, expect={batch_id: seen.version})))
+
+    def record(self, batch_id: str, *outcomes: LineOutcome, worker: str = "worker-1") -> None:
+        """Records outcomes of lines, in ascending order, as one flush."""
+        lines, results = [outcome.line for outcome in outcomes], [outcome.result for outcome in outcomes]
+        attachment = Attachment(pack_block(results))
+        event = LinesCompleted(
+            claim="a-secret-token",
+            worker=worker,
+            completed=sum(outcome.succeeded for outcome in outcomes),
+            failed=sum(not outcome.succeeded for outcome in outcomes),
+            usage=sum((outcome.usage for outcome in outcomes), Usage()),
+            began_ms=BEGAN_MS,
+            root=root_digest(lines, results, attachment.salt),
+        )
+        seen = self.run(self.journal.models.get(Batch, batch_id))
+        facts = pack_facts(outcomes, BEGAN_MS)
+        recorded = new_event(batch_id, seen.project_id, event, lines=facts, attachments=(attachment,))
+        self.run(self.journal.record(Decision([recorded])))
 
     def stored(self) -> set[Path]:
         """Every file in the store's folder, drafts too."""
