@@ -89,7 +89,7 @@ async def outage(node: PostgresNode, how: str) -> AsyncIterator[None]:
             await node.start()
 
 
-@pytest.mark.parametrize("how", ["read-only", "stopped", "killed"])
+@pytest.mark.parametrize("how", ["read-only", "killed", pytest.param("stopped", marks=pytest.mark.soak)])
 async def test_a_database_that_is_away_for_a_while(
     tmp_path: Path,
     upstream: LedgerUpstream,

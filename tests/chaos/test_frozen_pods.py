@@ -76,13 +76,12 @@ async def late_records(database: Database, strikes: Sequence[Strike]) -> list[st
 @pytest.mark.parametrize(
     ("leading", "point"),
     [
-        (False, None),
-        (True, None),
         (False, "flush.before"),
-        (True, "hand_out.before"),
+        (True, None),
         *(
             pytest.param(leading, point, marks=pytest.mark.soak)
             for leading, point in (
+                (False, None),
                 (False, "flush.after"),
                 (False, "claim.before"),
                 (False, "claim.after"),
@@ -90,6 +89,7 @@ async def late_records(database: Database, strikes: Sequence[Strike]) -> list[st
                 (False, "hand_back.before"),
                 (True, "flush.before"),
                 (True, "flush.after"),
+                (True, "hand_out.before"),
                 (True, "hand_out.after"),
                 (True, "checkpoint.before"),
                 (True, "checkpoint.after"),
