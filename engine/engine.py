@@ -21,7 +21,6 @@ from engine.dispatcher import Dispatcher
 from engine.eraser import Eraser
 from engine.expirer import Expirer
 from engine.finalizer import Finalizer
-from engine.input_lines import InputLines
 from engine.lane import Lane
 from engine.lookout import Lookout
 from engine.options import EngineOptions
@@ -36,6 +35,7 @@ from events.batch import Batch
 from events.bus import Notice
 from events.errors import BatchmillError
 from events.follower import Follower, Handle
+from events.input_lines import InputLines
 from events.journal import Journal
 from events.leadership import Candidate
 from events.log import Leadership

@@ -16,19 +16,19 @@ from typing import Final
 import structlog
 
 from engine.answer import error_line, line_id
-from engine.input_lines import INLINE_BYTES, InputLines
 from engine.line_order import NEVER_RUN, ResultsDamaged, Stretch, in_line_order
 from engine.options import EngineOptions
-from engine.parsing import custom_id_and_body
 from engine.result_files import ResultFiles, put_result_files, remove_result_files
 from events.batch import Batch, CloseBatch, FinalizeBatch, Reason, decide
 from events.catalog import new_event
 from events.errors import BatchmillError
 from events.event import NewEvent
 from events.file import FileCreated, fresh_file_id
+from events.input_lines import INLINE_BYTES, InputLines
 from events.journal import Decision, Journal
 from events.log import Board, Row
 from events.read_models import Seen
+from events.request_line import custom_id_and_body
 from storage.store import StorageError, Store, Stored
 
 _logger = structlog.get_logger()

@@ -1,6 +1,6 @@
 """Plans a batch: reads its input once, and starts it or fails it with the reasons, by line.
 
-The thinking is in `engine.planning`; here is the reading, off the event loop, and the recording.
+The thinking is in `events.planning`; here is the reading, off the event loop, and the recording.
 """
 
 import asyncio
@@ -10,7 +10,6 @@ import structlog
 
 from engine.index_spill import IndexSpill
 from engine.options import EngineOptions
-from engine.planning import Plan, Planning
 from events.batch import (
     BLOCKS_PER_GROUP,
     Batch,
@@ -25,6 +24,7 @@ from events.errors import UnknownEvent
 from events.event import Attachment
 from events.journal import Decision, Journal
 from events.log import Board
+from events.planning import Plan, Planning
 from events.read_models import Seen
 from events.validator import LineError, LineRules
 from storage.store import Store

@@ -20,17 +20,17 @@ from typing import Final
 import structlog
 
 from engine.chunk import Chunk, Job
-from engine.input_lines import InputLines
 from engine.lane import Lane
 from engine.neighbours import Neighbours
 from engine.options import EngineOptions
-from engine.parsing import custom_id_and_body
 from engine.recorder import Recorder
 from events.batch import Batch, BatchCancelRequested, BatchExpiryReached, BatchFinalizing
 from events.bus import LEFT, Bus, Notice, Subscription, Work
 from events.errors import BatchmillError
 from events.failpoint import at
+from events.input_lines import InputLines
 from events.read_models import ReadModels, Seen
+from events.request_line import custom_id_and_body
 from events.work import WorkBoard
 from storage.store import StorageError
 

@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 
 from engine.http_upstream import HttpUpstream
-from engine.input_lines import InputLine, InputLines
 from engine.lane import Lane
 from engine.recorder import Recorder
 from engine.route_watch import RouteWatch
 from engine.worker import Worker
 from events.batch import Batch, StartBatch
 from events.bus import Work
+from events.input_lines import InputLine, InputLines
 from events.lines import unpack_facts
 from events.log import Board
 from events.read_models import Seen

@@ -11,9 +11,9 @@ import pytest
 
 from engine.finalizer import Finalizer, ResultsNotWritten
 from engine.line_order import ResultsDamaged
-from engine.planning import InputChanged
 from events.failpoint import FailpointRaised, arm
 from events.file import File
+from events.planning import InputChanged
 from storage.local_folder import LocalFolder
 from tests.engine.recorded import PROJECT, World, request_line, result_line, shuffled, world_on
 from tests.postgres import Database

@@ -9,10 +9,10 @@ import pytest
 
 from engine.desk import Desk
 from engine.finalizer import Finalizer
-from engine.input_lines import InputLines
 from engine.planner import KnownModels, Planner
 from events.batch import BLOCKS_PER_GROUP, Batch, BatchCreated, BatchFailed, BatchStarted
 from events.catalog import new_event
+from events.input_lines import InputLines
 from events.journal import Decision
 from events.line_index import LINES_PER_BLOCK
 from events.log import Board, Row

@@ -9,7 +9,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.input_lines import InputLine, InputLines
 from engine.lane import Lane
 from engine.recorder import Recorder
 from engine.route_watch import RouteWatch
@@ -18,6 +17,7 @@ from engine.worker import Worker
 from events.batch import Batch
 from events.bus import Work
 from events.errors import DatabaseUnavailable
+from events.input_lines import InputLine, InputLines
 from events.read_models import Seen
 from events.work import WorkBoard
 from tests.chaos.proxy import place_of, proxy_to, through

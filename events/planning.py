@@ -12,7 +12,7 @@ from typing import Final, Self
 
 import msgspec
 
-from engine.custom_ids import CustomIds, Place, Twin
+from events.custom_ids import CustomIds, Place, Twin
 from events.errors import BatchmillError
 from events.line_index import LINES_PER_BLOCK, BlockWriter, line_digest
 from events.validator import LineError, LineRules, LineValidator, RequestLine, line_too_long, quoted

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.planning import InputChanged, Plan, Planning
 from events.line_index import LINES_PER_BLOCK, decode_block, line_digest
+from events.planning import InputChanged, Plan, Planning
 from events.validator import LineError, LineRules
 
 CHAT = "/v1/chat/completions"

@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from engine.planning import InputChanged
 from events.batch import BLOCKS_PER_GROUP, BatchCreated, BatchStarted, LinesIndexed
 from events.line_index import BadIndex, IndexBlock, LineSpan, block_of, decode_block, line_digest
 from events.lines import unpack_block
 from events.log import Log
+from events.planning import InputChanged
 from storage.store import ObjectMissing, Store
 
 WINDOW_BYTES: Final = 4 << 20

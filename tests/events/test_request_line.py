@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.parsing import custom_id_and_body
+from events.request_line import custom_id_and_body
 from events.validator import LineRules, LineValidator, RequestLine
 
 CHAT = "/v1/chat/completions"
