@@ -30,7 +30,8 @@ def rebuild(*, config: Config = None, json: Json = False) -> None:
         return
     print(
         f"Folded {rebuilt.events:,} events into {rebuilt.batches:,} batches ({rebuilt.open_batches:,} open), "
-        f"{rebuilt.files:,} files, {rebuilt.uploads:,} uploads and {rebuilt.keys:,} keys."
+        f"{rebuilt.files:,} files, {rebuilt.uploads:,} uploads, {rebuilt.keys:,} keys and "
+        f"{rebuilt.webhook_endpoints:,} webhook endpoints."
     )
     if rebuilt.parked:
         print(f"{rebuilt.parked:,} streams have an event that only a newer batchmill knows: upgrade.")

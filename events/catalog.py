@@ -12,16 +12,17 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from events import batch, file, key, upload
+from events import batch, file, key, upload, webhook_endpoint
 from events.batch import BatchEvent
 from events.errors import UnknownEvent
 from events.event import Attachment, NewEvent, RecordedEvent
 from events.file import FileEvent
 from events.key import KeyEvent
 from events.upload import UploadEvent
+from events.webhook_endpoint import WebhookEndpointEvent
 
-Event = BatchEvent | FileEvent | KeyEvent | UploadEvent
-State = batch.Batch | file.File | key.Key | upload.Upload
+Event = BatchEvent | FileEvent | KeyEvent | UploadEvent | WebhookEndpointEvent
+State = batch.Batch | file.File | key.Key | upload.Upload | webhook_endpoint.WebhookEndpoint
 Plain = dict[str, object]
 
 TYPES: Final[Mapping[str, type[Event]]] = {
@@ -48,6 +49,12 @@ TYPES: Final[Mapping[str, type[Event]]] = {
         upload.UploadCompleted,
         upload.UploadCancelled,
         upload.UploadExpired,
+        webhook_endpoint.WebhookEndpointCreated,
+        webhook_endpoint.WebhookEndpointUpdated,
+        webhook_endpoint.WebhookSecretRotated,
+        webhook_endpoint.WebhookEndpointDisabled,
+        webhook_endpoint.WebhookEndpointEnabled,
+        webhook_endpoint.WebhookEndpointDeleted,
     )
 }
 
@@ -63,6 +70,7 @@ _KINDS: Final[Mapping[str, type[State]]] = {
     "file-": file.File,
     "key_": key.Key,
     "upload_": upload.Upload,
+    "we_": webhook_endpoint.WebhookEndpoint,
 }
 """What a stream is a stream of, by how its id begins."""
 
@@ -138,6 +146,9 @@ def fold(state: State | None, recorded: RecordedEvent) -> State:
             return key.evolve(_expect(state, key.Key), event, second)
         if isinstance(event, UploadEvent):
             return upload.evolve(_expect(state, upload.Upload), event, second)
+        if isinstance(event, WebhookEndpointEvent):
+            endpoint = _expect(state, webhook_endpoint.WebhookEndpoint)
+            return webhook_endpoint.evolve(endpoint, event, second)
         return batch.evolve(_expect(state, batch.Batch), event, second)
     except (TypeError, ValueError) as error:
         raise UnknownEvent(f"event {recorded.event_id} does not follow on its stream: {error}") from error

@@ -23,9 +23,16 @@ from events.log import Kind, Leadership
 from events.postgres_log import recorded_event
 from events.statements import load_statements
 from events.upload import Upload
+from events.webhook_endpoint import WebhookEndpoint
 
 _SQL: Final = load_statements("events", "sql/read_models.sql")
-KINDS: Final[Mapping[object, Kind]] = {Batch: "batch", File: "file", Key: "key", Upload: "upload"}
+KINDS: Final[Mapping[object, Kind]] = {
+    Batch: "batch",
+    File: "file",
+    Key: "key",
+    Upload: "upload",
+    WebhookEndpoint: "webhook_endpoint",
+}
 TAIL: Final = 1000
 """Most events folded into an answer; where a stream has more, the row is written forward first."""
 

@@ -26,6 +26,7 @@ from events.postgres_log import recorded_event
 from events.read_models import KINDS
 from events.statements import load_statements
 from events.upload import Upload
+from events.webhook_endpoint import WebhookEndpoint
 
 PROJECTOR: Final = "projector"
 """The follower whose work a rebuild does; the checkpoints of others say what they sent, and stay."""
@@ -37,6 +38,7 @@ _COUNTED: Final[Mapping[type[State], str]] = {
     File: "files",
     Key: "keys",
     Upload: "uploads",
+    WebhookEndpoint: "webhook_endpoints",
 }
 _SQL: Final = load_statements("events", "sql/rebuild.sql")
 
@@ -50,6 +52,7 @@ class Rebuilt(msgspec.Struct, frozen=True):
     files: int
     keys: int
     uploads: int
+    webhook_endpoints: int
     open_batches: int
     claims: int
     parked: int
@@ -203,6 +206,8 @@ def _model_row(kind: Kind, stream: _Stream) -> tuple[object, ...]:
         label = state.created.sha256
     elif isinstance(state, Upload):
         hidden = state.status != "pending"
+    elif isinstance(state, WebhookEndpoint):
+        hidden = state.deleted_at is not None
     text = None if state is None else msgspec.json.encode(state).decode()
     return (
         stream.id,

@@ -112,7 +112,14 @@ def test_times_are_whole_seconds_by_the_clock_of_the_log() -> None:
 
 @pytest.mark.parametrize(
     ("stream", "kind"),
-    [("batch_1", "Batch"), ("file-1", "File"), ("key_1", "Key"), ("upload_1", "Upload"), ("model_1", None)],
+    [
+        ("batch_1", "Batch"),
+        ("file-1", "File"),
+        ("key_1", "Key"),
+        ("upload_1", "Upload"),
+        ("we_1", "WebhookEndpoint"),
+        ("model_1", None),
+    ],
 )
 def test_the_id_of_a_stream_says_what_it_is_a_stream_of(stream: str, kind: str | None) -> None:
     found = kind_of(stream)

@@ -20,6 +20,8 @@ from events.lines import unpack_facts
 from events.log import Row
 from events.rebuild import CHUNK, PROJECTOR, Rebuilt, open_chunks, rebuild
 from events.upload import UploadCancelled, UploadCreated, UploadPartAdded
+from events.webhook_endpoint import WebhookEndpointCreated, WebhookEndpointDeleted
+from events.webhook_secret import SecretTrace
 from tests.events.stage import PROJECT, Stage, flush_of, open_stage
 from tests.postgres import Database
 
@@ -74,7 +76,8 @@ async def lines_recorded(stage: Stage, batch_id: str) -> list[int]:
 
 
 async def some_history(stage: Stage, dice: random.Random) -> list[str]:
-    """Batches in every state with some of their lines recorded, files, uploads and keys that come and go."""
+    """Batches in every state with some of their lines recorded; files, uploads, keys and endpoints that come
+    and go."""
     keys = [f"key_{n}" for n in range(3)]
     for n, key in enumerate(keys):
         created = KeyCreated(f"{n:064x}", "…", "ci")
@@ -91,6 +94,15 @@ async def some_history(stage: Stage, dice: random.Random) -> list[str]:
         await stage.log.append([new_event(upload, PROJECT, part)])
     ended = Row("upload", "upload_2", PROJECT, hidden=True)
     await stage.log.append([new_event("upload_2", PROJECT, UploadCancelled())], rows=[ended])
+    for endpoint in ("we_1", "we_2"):
+        made = WebhookEndpointCreated(
+            "n", "https://a.example/", ("batch.failed",), SecretTrace("0", "1", "2")
+        )
+        await stage.log.append(
+            [new_event(endpoint, PROJECT, made)], rows=[Row("webhook_endpoint", endpoint, PROJECT)]
+        )
+    gone = Row("webhook_endpoint", "we_2", PROJECT, hidden=True)
+    await stage.log.append([new_event("we_2", PROJECT, WebhookEndpointDeleted())], rows=[gone])
     batches = [await stage.new_batch(files[1])]
     for _ in range(6):
         total = dice.randint(1, 900)
@@ -126,6 +138,7 @@ async def test_what_was_dropped_comes_back_as_it_was(database: Database, stage: 
 
     assert same_rows(before, await rows(stage))
     assert (made.batches, made.files, made.keys, made.uploads, made.open_batches) == (7, 4, 3, 2, 6)
+    assert made.webhook_endpoints == 2
     assert (made.parked, made.unknown, made.events) == (0, 0, await stage.log.head())
     after = {batch.batch_id: batch for batch in await stage.board.open_batches()}
     assert [after[b].phase if b in after else None for b in batches] == PHASES
@@ -219,7 +232,7 @@ async def test_a_revoked_key_stays_revoked(database: Database, stage: Stage) -> 
 
 
 async def test_an_empty_log_rebuilds_to_nothing(database: Database) -> None:
-    assert await rebuild(database.app_url) == Rebuilt(0, 0, 0, 0, 0, 0, 0, 0, 0)
+    assert await rebuild(database.app_url) == Rebuilt(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 async def test_a_rebuild_without_its_database_says_so(database: Database) -> None:
