@@ -17,7 +17,7 @@ from events.statements import load_statements
 from tests.events.stage import Stage, flush_of
 from tests.postgres import Database
 
-LARGE: Final = {"events", "attachments", "read_models"}
+LARGE: Final = {"events", "attachments", "read_models", "webhook_deliveries"}
 """What grows with every batch ever run; the board and its claims hold the open ones only."""
 
 WHOLE: Final = {"limits", "pause", "forget", "streams"}
@@ -41,6 +41,11 @@ SELECT event_id, 0, stream_id, '', '' FROM events;
 INSERT INTO read_models (id, kind, project_id, label, stored, created_at)
 SELECT 'batch_' || n, CASE WHEN n % 1000 = 0 THEN 'key' ELSE 'batch' END, 'p' || n % 20, 'label-' || n,
        'objects/' || n, now() + n * interval '1 second'
+FROM generate_series(1, 20000) AS n;
+INSERT INTO webhook_deliveries (id, endpoint_id, project_id, event_id, type, batch_id, happened_at, state,
+                                due_at)
+SELECT 'wh_' || n, 'we_' || n % 20, 'p' || n % 20, 'evt_' || n, 'batch.completed', 'batch_' || n, 0,
+       CASE WHEN n % 50 = 0 THEN 'pending' ELSE 'delivered' END, CASE WHEN n % 50 = 0 THEN now() END
 FROM generate_series(1, 20000) AS n;
 ANALYZE;
 """

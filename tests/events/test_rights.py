@@ -76,7 +76,15 @@ async def test_a_table_of_the_caller_cannot_stand_in_for_the_log(
 
 
 async def test_what_can_be_rebuilt_may_be_written(login: asyncpg.Connection) -> None:
-    for table in ("read_models", "batch_work", "claims", "workers", "leaderships", "checkpoints"):
+    for table in (
+        "read_models",
+        "batch_work",
+        "claims",
+        "workers",
+        "leaderships",
+        "checkpoints",
+        "webhook_deliveries",
+    ):
         await login.execute(f"DELETE FROM {table}")
 
 
