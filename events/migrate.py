@@ -1,15 +1,17 @@
 """Brings a database to this program's schema, and refuses one that does not fit.
 
-Each migration is one plain SQL file in `migrations/`, its digest kept. Its header says the oldest program
-that can still use the schema after it: only an older one is refused. All that are missing are applied in one
-transaction, so nothing is kept in the session, which may be one of a bouncer's. Safe when several processes
-start at once (one advisory lock a database) and when several databases of one cluster migrate at once (the
-role is the cluster's).
+Each migration is one plain SQL file in `migrations/`, applied in one transaction, its digest kept. Its
+header says the oldest program that can still use the schema after it: only an older one is refused. Safe
+when several processes start at once (one advisory lock a database), which may share the steps between them,
+and when several databases of one cluster migrate at once (the role is the cluster's). Nothing is kept in the
+session, which may be a bouncer's.
 """
 
 import asyncio
 import hashlib
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib import metadata, resources
 from typing import Final
 
@@ -70,20 +72,22 @@ def migrations() -> list[Migration]:
 
 
 async def migrate(owner_url: str, app_login: str, *, program: str | None = None) -> list[str]:
-    """Applies what is missing and gives `app_login` the application's rights; returns the names applied.
+    """Has everything applied that is missing, and gives `app_login` the application's rights; returns the
+    names applied here.
 
     Raises `SchemaRefused` for a schema that needs a newer program or that was changed by hand, and where the
     login lacks the rights; `DatabaseUnavailable` where the database cannot be reached.
     """
     connection = await single_connection(owner_url)
     try:
-        async with connection.transaction():
-            await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
-            await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        async with _alone(connection):
             await connection.execute(_TABLE)
             await _refuse_what_does_not_fit(connection, program or program_version())
             await _make_role(connection, app_login)
-            return await _apply_missing(connection)
+        applied = []
+        while step := await _apply_next(connection):
+            applied.append(step.name)
+        return applied
     except LOST as error:
         raise DatabaseUnavailable(f"the database went away in a migration; run it again: {error}") from error
     except asyncpg.InsufficientPrivilegeError as error:
@@ -137,19 +141,32 @@ async def _refuse_what_does_not_fit(connection: "asyncpg.Connection[asyncpg.Reco
             )
 
 
-async def _apply_missing(connection: "asyncpg.Connection[asyncpg.Record]") -> list[str]:
-    applied = {row["number"] for row in await connection.fetch("SELECT number FROM schema_migrations")}
-    missing = [m for m in migrations() if m.number not in applied]
-    for step in missing:
-        await connection.execute(step.sql)
-        await connection.execute(
-            "INSERT INTO schema_migrations (number, name, sha256, oldest_program) VALUES ($1, $2, $3, $4)",
-            step.number,
-            step.name,
-            step.sha256,
-            step.oldest,
-        )
-    return [m.name for m in missing]
+@asynccontextmanager
+async def _alone(connection: "asyncpg.Connection[asyncpg.Record]") -> AsyncIterator[None]:
+    """A transaction, as long as it takes, beside which no other migrates the database."""
+    async with connection.transaction():
+        await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
+        await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        yield
+
+
+async def _apply_next(connection: "asyncpg.Connection[asyncpg.Record]") -> Migration | None:
+    """Applies the first migration that is missing; a transaction each, so that a running program meets as few
+    locks as possible."""
+    async with _alone(connection):
+        applied = {row["number"] for row in await connection.fetch("SELECT number FROM schema_migrations")}
+        step = next((step for step in migrations() if step.number not in applied), None)
+        if step is not None:
+            await connection.execute(step.sql)
+            await connection.execute(
+                "INSERT INTO schema_migrations (number, name, sha256, oldest_program)"
+                " VALUES ($1, $2, $3, $4)",
+                step.number,
+                step.name,
+                step.sha256,
+                step.oldest,
+            )
+        return step
 
 
 async def _make_role(connection: "asyncpg.Connection[asyncpg.Record]", app_login: str) -> None:
