@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 from engine.answer import error_line, line_id
-from engine.line_order import NEVER_RUN, ResultsDamaged, Stretch, in_line_order
+from engine.line_order import NEVER_RUN, Stretch, in_line_order
 from engine.options import EngineOptions
 from engine.result_files import ResultFiles, put_result_files, remove_result_files
 from events.batch import Batch, CloseBatch, FinalizeBatch, Reason, decide
@@ -24,6 +24,7 @@ from events.catalog import new_event
 from events.errors import BatchmillError
 from events.event import NewEvent
 from events.file import FileCreated, fresh_file_id
+from events.flush_body import ResultsDamaged
 from events.input_lines import INLINE_BYTES, InputLines
 from events.journal import Decision, Journal
 from events.log import Board, Row

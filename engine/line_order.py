@@ -8,7 +8,6 @@ do not overlap and mostly each body is read once. When more bodies are needed at
 one needed last is let go and read again in its time (Belady's rule: here the future is known).
 """
 
-import asyncio
 import heapq
 from array import array
 from bisect import bisect_left
@@ -17,26 +16,19 @@ from itertools import groupby
 from typing import Final
 
 import msgspec
-import zstandard
 
-from events.errors import BatchmillError
-from events.lines import unpack_block, unpack_facts
+from events.flush_body import ResultsDamaged, flush_body
+from events.lines import unpack_facts
 from events.log import Log, RecordedFlush
 
 MEMORY_BYTES: Final = 64 << 20
 """Most bytes of result lines held, beside the body that is needed now."""
-INLINE_BYTES: Final = 128 << 10
-"""A larger stored body is unpacked in a thread, so that it holds up nothing else."""
 PAGE: Final = 100
 """Flushes a page of the first pass: 640 kB of facts."""
 NEVER_RUN: Final = 0
 """The status of a line that has no outcome and gets one from how its batch ended."""
 _VERSION_BITS: Final = 32
 """A flush is noted as its first line and, in the lower bits, its version: both stay below 2**32."""
-
-
-class ResultsDamaged(BatchmillError):
-    """What the log holds of a batch's results is not what was recorded; no file is made of it."""
 
 
 class Stretch(msgspec.Struct, frozen=True):
@@ -198,31 +190,8 @@ class _Bodies:
 
     async def _hold(self, flush: _Flush, recorded: RecordedFlush, opened: list[_Flush]) -> None:
         """Takes a body in; others of those `opened` are let go where it takes too much."""
-        if recorded.attachment is None:
-            raise ResultsDamaged(
-                f"the results of event {recorded.event_id} of batch {self._batch_id} are gone from the log"
-            )
-        if len(recorded.attachment.body) > INLINE_BYTES:
-            body = await asyncio.to_thread(_unpack, recorded, flush.size)
-        else:
-            body = _unpack(recorded, flush.size)
+        body = await flush_body(recorded, flush.size)
         while self._held_bytes and self._held_bytes + len(body) > self._memory_bytes:
             self.let_go(max(held for held in opened if held.body is not None))
         flush.body = body
         self._held_bytes += len(body)
-
-
-def _unpack(recorded: RecordedFlush, size: int) -> bytes:
-    """The body of its stored form, proven to be what was recorded. A large one takes milliseconds."""
-    attachment = recorded.attachment
-    if attachment is None or attachment.digest != recorded.attachment_digest:
-        raise ResultsDamaged(f"the results of event {recorded.event_id} do not have the recorded digest")
-    try:
-        body = unpack_block(attachment.body, limit=max(1, size))
-    except zstandard.ZstdError as error:
-        raise ResultsDamaged(f"the results of event {recorded.event_id} cannot be unpacked") from error
-    if len(body) != size:
-        raise ResultsDamaged(
-            f"the results of event {recorded.event_id} are {len(body)} bytes and not the {size} of its lines"
-        )
-    return body

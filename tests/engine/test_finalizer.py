@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from engine.finalizer import Finalizer, ResultsNotWritten
-from engine.line_order import ResultsDamaged
 from events.failpoint import FailpointRaised, arm
 from events.file import File
+from events.flush_body import ResultsDamaged
 from events.planning import InputChanged
 from storage.local_folder import LocalFolder
 from tests.engine.recorded import PROJECT, World, request_line, result_line, shuffled, world_on

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.line_order import ResultsDamaged, Stretch, in_line_order
+from engine.line_order import Stretch, in_line_order
 from events.batch import LinesCompleted, Usage
 from events.catalog import encode
 from events.event import Attachment, RecordedEvent
+from events.flush_body import ResultsDamaged
 from events.lines import LineOutcome, pack_block, pack_facts, root_digest
 from events.log import Log, RecordedFlush
 from tests.engine.recorded import outcome, shuffled, stamped
