@@ -140,14 +140,14 @@ class Finalizer:
 
     def _created(self, seen: Seen[Batch], file_id: str, stored: Stored, kind: str) -> tuple[NewEvent, Row]:
         batch = seen.state
-        expires_after = batch.created.output_expires_after or self._options.result_files_expire
+        asked = batch.created.output_expires_after
         created = FileCreated(
             filename=f"{seen.id}_{kind}.jsonl",
             purpose=PURPOSE,
             size=stored.size,
             sha256=stored.sha256.hex(),
             storage_key=stored.key,
-            expires_after=expires_after,
+            expires_after=self._options.result_files_expire if asked is None else asked,
             batch_id=seen.id,
         )
         row = Row("file", file_id, seen.project_id, label=PURPOSE, stored=stored.key)

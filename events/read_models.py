@@ -159,10 +159,11 @@ class ReadModels:
                 found.append(await self.find(Key, id))
         return [key for key in found if key is not None]
 
-    async def overdue_uploads(self, limit: int = 1000) -> list[str]:
-        """Pending uploads whose time is over, the oldest first."""
+    async def overdue(self, kind: type[S], limit: int) -> list[str]:
+        """Objects whose time is over as far as their rows say, the longest first; none that is hidden or
+        parked."""
         async with self._database.reading() as connection:
-            return [row["id"] for row in await connection.fetch(_SQL["overdue_uploads"], limit)]
+            return [row["id"] for row in await connection.fetch(_SQL["overdue"], KINDS[kind], limit)]
 
     async def named(self, storage_keys: Sequence[str]) -> set[str]:
         """Which of some storage keys belong to a file that was recorded, gone or not. What no row names is

@@ -27,14 +27,13 @@ ORDER BY e.version
 -- Every key, the oldest first.
 SELECT id FROM read_models WHERE kind = 'key' ORDER BY created_at, id LIMIT $1
 
--- name: overdue_uploads
--- Pending uploads (the ended are hidden) whose time is over.
-SELECT m.id FROM read_models m
-JOIN events e ON e.stream_id = m.id AND e.version = 1
-WHERE m.kind = 'upload' AND NOT m.hidden
-  AND date_trunc('second', e.recorded_at) + make_interval(secs => (e.data::json ->> 'lifetime')::float8)
-      <= clock_timestamp()
-ORDER BY m.created_at LIMIT $1
+-- name: overdue
+-- Objects that are there, and whose time is over by the database's clock, the longest first; none that is
+-- parked.
+SELECT id FROM read_models
+WHERE expires_at <= floor(extract(epoch FROM now()))::bigint AND expires_at IS NOT NULL AND NOT hidden
+  AND kind = $1 AND parked IS NULL
+ORDER BY expires_at LIMIT $2
 
 -- name: cursor
 -- Where in the list an object stands, gone or not.

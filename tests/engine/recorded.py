@@ -93,11 +93,15 @@ class World:
     leadership: Leadership
     options: EngineOptions
 
-    async def file(self, content: bytes) -> str:
+    async def file(
+        self, content: bytes, *, expires_after: int | None = None, name: str = "input.jsonl"
+    ) -> str:
         """A file that a client uploaded."""
         file_id = f"file-{uuid4().hex[:22]}"
         stored = await self.store.put(body_of(content), prefix="files")
-        created = FileCreated("input.jsonl", "batch", stored.size, stored.sha256.hex(), stored.key)
+        created = FileCreated(
+            name, "batch", stored.size, stored.sha256.hex(), stored.key, expires_after=expires_after
+        )
         await self.journal.record(
             Decision(
                 [new_event(file_id, PROJECT, created)],

@@ -196,12 +196,14 @@ async def recorded_upload(stage: Stage, lifetime: int) -> str:
 
 
 async def test_only_a_pending_upload_is_ever_overdue(stage: Stage) -> None:
-    await recorded_upload(stage, lifetime=3600)
+    pending = await recorded_upload(stage, lifetime=3600)
     overdue, ended = [await recorded_upload(stage, lifetime=0) for _ in range(2)]
     await stage.log.append(
         [new_event(ended, PROJECT, UploadCancelled())], rows=[Row("upload", ended, PROJECT, hidden=True)]
     )
-    assert await stage.models.overdue_uploads() == [overdue]
+    for id in (pending, overdue, ended):
+        await stage.project(Upload, id)
+    assert await stage.models.overdue(Upload, 10) == [overdue]
 
 
 async def test_a_part_is_no_orphan_for_as_long_as_the_log_names_it(stage: Stage) -> None:
