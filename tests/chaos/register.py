@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,9 +44,10 @@ class Register:
         return [Kill(strike.seen_at, who=_named(strike.worker_id, workers)) for strike in self._strikes]
 
     async def close(self) -> None:
-        """Looks no more."""
+        """Looks no more. Raises what ended it before."""
         self._task.cancel()
-        await asyncio.wait({self._task})
+        with suppress(asyncio.CancelledError):
+            await self._task
 
     async def _look(self) -> None:
         before: set[str] = set()
