@@ -4,7 +4,7 @@ from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.routes import HTTPRoute
 
-from api import batch_events, batches, files, health, models
+from api import batch_events, batch_results, batches, files, health, models
 from api.auth import require_key
 from api.errors import answer_error
 from api.exchange import Exchange
@@ -25,6 +25,7 @@ def create_app(services: ApiServices) -> Litestar:
             batches.retrieve_batch,
             batches.cancel_batch,
             batch_events.list_events,
+            batch_results.stream_results,
             files.upload_file,
             files.list_files,
             files.retrieve_file,

@@ -18,11 +18,15 @@ class ResultsDamaged(BatchmillError):
     """What the log holds of a batch's results is not what was recorded; nobody is given any of it."""
 
 
+class ResultsErased(ResultsDamaged):
+    """The results are gone from the log: they are erased when the file of them is deleted or expires."""
+
+
 async def flush_body(recorded: RecordedFlush, size: int) -> bytes:
-    """The result lines of a flush, side by side: `size` bytes, as its facts say. Raises `ResultsDamaged`
-    where they are gone, or others than were recorded."""
+    """The result lines of a flush, side by side: `size` bytes, as its facts say. Raises `ResultsErased`,
+    and `ResultsDamaged` where they are others than were recorded."""
     if recorded.attachment is None:
-        raise ResultsDamaged(f"the results of event {recorded.event_id} are gone from the log")
+        raise ResultsErased(f"the results of event {recorded.event_id} are gone from the log")
     if len(recorded.attachment.body) > INLINE_BYTES:
         return await asyncio.to_thread(_unpack, recorded, recorded.attachment, size)
     return _unpack(recorded, recorded.attachment, size)
