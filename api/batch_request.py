@@ -7,11 +7,12 @@ import msgspec
 
 from api.errors import ApiError, invalid_type, too_long
 from api.expiry import expiry_of_body
+from api.idempotency import FIELD as KEY_FIELD
 from api.json_body import json_object, one_of, optional_object, refuse_unknown, text
 from events.validator import supported_endpoints
 
 _FIELDS: Final = frozenset(
-    {"input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after"}
+    {"input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after", KEY_FIELD}
 )
 _MAX_FILE_ID: Final = 512
 _MAX_PAIRS: Final = 16
@@ -28,6 +29,7 @@ class BatchRequest(msgspec.Struct, frozen=True, kw_only=True):
     completion_window: str
     metadata: dict[str, str] | None
     output_expires_after: int | None
+    idempotency_key: str | None
 
     @property
     def window_seconds(self) -> int:
@@ -47,6 +49,7 @@ def parse_batch_request(body: bytes, windows: tuple[str, ...]) -> BatchRequest:
         completion_window=one_of(fields, "completion_window", windows),
         metadata=optional_object(fields, "metadata", _metadata),
         output_expires_after=expiry_of_body(fields, "output_expires_after"),
+        idempotency_key=None if fields.get(KEY_FIELD) is None else text(fields, KEY_FIELD),
     )
     refuse_unknown(fields, _FIELDS)
     return request

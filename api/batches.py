@@ -13,7 +13,8 @@ from litestar.params import FromPath
 from api.batch_request import BatchRequest, parse_batch_request
 from api.body import whole_body
 from api.errors import ApiError, no_such_batch
-from api.ids import fresh_batch_id, looking_for, plausible
+from api.idempotency import HEADER, conflict, idempotency_key
+from api.ids import fresh_batch_id, keyed_batch_id, looking_for, plausible
 from api.paging import batches_limit
 from api.purposes import BATCH
 from api.request import READ, ApiRequest, origin, services_of
@@ -33,18 +34,24 @@ async def create_batch(request: ApiRequest) -> BatchObject:
     """`POST /v1/batches`
 
     A file that the project cannot see is no error here: the batch is created, and fails in validation.
+    With an idempotency key that made a batch before, the answer is that batch.
     """
     services = services_of(request)
     wanted = parse_batch_request(await whole_body(request), services.options.completion_windows)
-    batch_id, event_id, metadata = fresh_batch_id(), uuid4(), origin(request)
-    project_id = request.auth.project_id
+    project_id, event_id, metadata = request.auth.project_id, uuid4(), origin(request)
+    key = idempotency_key(request.headers.get(HEADER), wanted.idempotency_key)
+    batch_id = fresh_batch_id() if key is None else keyed_batch_id(project_id, key)
     for attempt in range(TRIES):
+        made = None if key is None else await services.journal.models.find(Batch, batch_id, project_id)
+        if key is not None and made is not None:
+            _require_same(wanted, made, key)
+            break
         file = await _input_file(services, wanted.input_file_id, project_id)
         decision = creation(wanted, file, batch_id, project_id, event_id, metadata)
         try:
             await services.journal.record(decision)
             break
-        except VersionConflict:  # the file was deleted in between: look again
+        except VersionConflict:  # the file was deleted, or a twin was made, in between: look again
             if attempt == TRIES - 1:
                 raise
     return await _shown(services, await services.journal.models.get(Batch, batch_id, project_id))
@@ -107,15 +114,7 @@ def creation(
             f"'{file.state.created.purpose}', but must be '{BATCH}'.",
             param="input_file_id",
         )
-    created = BatchCreated(
-        input_file_id=wanted.input_file_id,
-        endpoint=wanted.endpoint,
-        completion_window=wanted.completion_window,
-        window_seconds=wanted.window_seconds,
-        input=None if file is None else _input_of(file.state),
-        metadata=wanted.metadata,
-        output_expires_after=wanted.output_expires_after,
-    )
+    created = _created(wanted, None if file is None else _input_of(file.state))
     return Decision(
         [new_event(batch_id, project_id, created, event_id=event_id, metadata=metadata)],
         rows=[Row("batch", batch_id, project_id)],
@@ -143,6 +142,24 @@ def cancellation(seen: Seen[Batch], event_ids: Sequence[UUID], metadata: str, gr
         ],
         board=_board_of_cancelled(seen, grace),
     )
+
+
+def _created(wanted: BatchRequest, input_: InputFile | None) -> BatchCreated:
+    return BatchCreated(
+        input_file_id=wanted.input_file_id,
+        endpoint=wanted.endpoint,
+        completion_window=wanted.completion_window,
+        window_seconds=wanted.window_seconds,
+        input=input_,
+        metadata=wanted.metadata,
+        output_expires_after=wanted.output_expires_after,
+    )
+
+
+def _require_same(wanted: BatchRequest, made: Seen[Batch], key: str) -> None:
+    """Raises `ApiError` where a batch was made from other parameters than are wanted now."""
+    if _created(wanted, made.state.created.input) != made.state.created:
+        raise conflict(key, made.id)
 
 
 def _board_of_cancelled(seen: Seen[Batch], grace: float) -> Board | None:

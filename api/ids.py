@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from api.errors import ApiError
+from api.idempotency import derived_hex
 from events.errors import NotFound
 
 _LONGEST: Final = 256
@@ -14,6 +15,11 @@ _LONGEST: Final = 256
 def fresh_batch_id() -> str:
     """`batch_` and 32 hex digits."""
     return "batch_" + secrets.token_hex(16)
+
+
+def keyed_batch_id(project_id: str, key: str) -> str:
+    """The same for the batch that a project makes with an idempotency key."""
+    return "batch_" + derived_hex("batch", project_id, key)
 
 
 def plausible(text: str) -> bool:

@@ -181,10 +181,10 @@ REFUSED: Sequence[tuple[dict[str, object], str, str, str]] = [
         "property name too long",
     ),
     (
-        {"idempotency_key": "x"},
-        "idempotency_key",
+        {"model": "m"},
+        "model",
         "unknown_parameter",
-        "Unknown parameter: 'idempotency_key'.",
+        "Unknown parameter: 'model'.",
     ),
     (
         {EXPIRY: {"anchor": "created_at", "seconds": 3599}},
