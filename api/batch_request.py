@@ -5,10 +5,11 @@ from typing import Final
 
 import msgspec
 
-from api.errors import ApiError, invalid_type, too_long
+from api.errors import ApiError, invalid_type, invalid_value, too_long
 from api.expiry import expiry_of_body
 from api.idempotency import FIELD as KEY_FIELD
 from api.json_body import json_object, one_of, optional_object, refuse_unknown, text
+from api.windows import offered, window_seconds
 from events.validator import supported_endpoints
 
 _FIELDS: Final = frozenset(
@@ -18,7 +19,6 @@ _MAX_FILE_ID: Final = 512
 _MAX_PAIRS: Final = 16
 _MAX_KEY: Final = 64
 _MAX_VALUE: Final = 512
-_UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class BatchRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,26 +27,29 @@ class BatchRequest(msgspec.Struct, frozen=True, kw_only=True):
     input_file_id: str
     endpoint: str
     completion_window: str
+    window_seconds: int
     metadata: dict[str, str] | None
     output_expires_after: int | None
     idempotency_key: str | None
 
-    @property
-    def window_seconds(self) -> int:
-        """The completion window: `24h`, `5s` and the like."""
-        return int(self.completion_window[:-1]) * _UNIT_SECONDS[self.completion_window[-1]]
-
 
 def parse_batch_request(body: bytes, windows: tuple[str, ...]) -> BatchRequest:
-    """The request in a body; `windows` are the completion windows that are offered. Raises `ApiError`."""
+    """The request in a body; `windows` are the completion windows that are offered, see `api/windows.py`.
+    Raises `ApiError`."""
     fields = json_object(body)
     file_id = text(fields, "input_file_id")
     if len(file_id) > _MAX_FILE_ID:
         raise too_long("input_file_id", _MAX_FILE_ID, len(file_id))
+    endpoint = one_of(fields, "endpoint", supported_endpoints())
+    window = text(fields, "completion_window")
+    seconds = window_seconds(window)
+    if seconds is None or not offered(window, windows):
+        raise invalid_value("completion_window", window, windows)
     request = BatchRequest(
         input_file_id=file_id,
-        endpoint=one_of(fields, "endpoint", supported_endpoints()),
-        completion_window=one_of(fields, "completion_window", windows),
+        endpoint=endpoint,
+        completion_window=window,
+        window_seconds=seconds,
         metadata=optional_object(fields, "metadata", _metadata),
         output_expires_after=expiry_of_body(fields, "output_expires_after"),
         idempotency_key=None if fields.get(KEY_FIELD) is None else text(fields, KEY_FIELD),

@@ -14,8 +14,7 @@ MIB = 1 << 20
 class ApiOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Sizes are bytes, times are seconds.
 
-    `completion_windows` are texts as a batch names them: a whole number and `s`, `m`, `h` or `d`. Below
-    `free_space_floor` bytes of free storage no upload is taken. `cancel_grace` is what the lines in
+    `completion_windows` are offers, see `api/windows.py`. Below `free_space_floor` bytes of free storage no upload is taken. `cancel_grace` is what the lines in
     flight of a cancelled batch have to end.
     """
 

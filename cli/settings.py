@@ -105,7 +105,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_file_bytes: Annotated[Size, "Largest file of any other purpose."] = 512 * MIB
     max_batch_lines: Annotated[Count, "Most lines in a batch."] = 50_000
     max_line_bytes: Annotated[Size, "Longest line of an input file."] = 16 * MIB
-    completion_windows: Annotated[Windows, "Completion windows a batch may ask for."] = ("24h",)
+    completion_windows: Annotated[
+        Windows, "Completion windows a batch may ask for, up to `30d`; `1h-7d` offers all between."
+    ] = ("24h",)
 
     # Where things are kept
     database_url: Annotated[

@@ -13,6 +13,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
+from api.windows import is_offer
+
 T = TypeVar("T")
 
 MASK = "***"
@@ -36,7 +38,6 @@ _BYTES = {
     "TiB": 1024**4,
 }
 _NUMBER_AND_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
-_WINDOW = re.compile(r"[1-9]\d*[smhd]")
 ROLES = ("lead", "plan", "run")
 _HAVE_A_HOST = ("http", "https", "s3", "gs", "az", "amqp", "amqps")
 _SECRET_PARAMETERS = re.compile(r"pass|key|secret|token|signature|credential", re.IGNORECASE)
@@ -89,9 +90,9 @@ def show_size(size: int) -> str:
 
 
 def parse_windows(text: str) -> tuple[str, ...]:
-    """Completion windows in the order given: `24h` or `5s,24h`. Each is a count and one of s, m, h, d."""
+    """Completion windows in the order given: `24h` or `24h,1h-7d`; see `api/windows.py`."""
     windows = tuple(part.strip() for part in text.split(","))
-    if not all(_WINDOW.fullmatch(window) for window in windows) or len(set(windows)) < len(windows):
+    if not all(is_offer(window) for window in windows) or len(set(windows)) < len(windows):
         raise ValueError("not completion windows")
     return windows
 
@@ -204,7 +205,7 @@ _SIZE = Kind(
 )
 _WINDOWS = Kind(
     name="windows",
-    expects="completion windows such as 24h or 5s,24h",
+    expects="completion windows of at most 30d, such as 24h or 24h,1h-7d",
     parse=parse_windows,
     show=",".join,
 )

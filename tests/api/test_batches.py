@@ -111,9 +111,11 @@ def test_its_event_says_who_asked(served: Served, project: Project) -> None:
     }
 
 
-def test_short_windows_can_be_offered(project: Project) -> None:
-    shown = project.client.create("file-none", completion_window="5s").json
-    assert shown["expires_at"] == shown["created_at"] + 5
+@pytest.mark.parametrize(("window", "seconds"), [("5s", 5), ("2d", 172_800), ("49h", 176_400)])
+def test_other_windows_can_be_offered(project: Project, window: str, seconds: int) -> None:
+    shown = project.client.create("file-none", completion_window=window).json
+    assert shown["completion_window"] == window
+    assert shown["expires_at"] == shown["created_at"] + seconds
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,7 @@ REFUSED: Sequence[tuple[dict[str, object], str, str, str]] = [
         {"completion_window": "1h"},
         "completion_window",
         "invalid_value",
-        "Invalid value: '1h'. Supported values are: '24h' and '5s'.",
+        "Invalid value: '1h'. Supported values are: '24h', '5s', and '2d-7d'.",
     ),
     (
         {"metadata": {"tags": ["a"]}},

@@ -63,7 +63,9 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         parse_size(text)
 
 
-@given(st.lists(st.from_regex(r"[1-9][0-9]{0,5}[smhd]", fullmatch=True), min_size=1, unique=True))
+@given(
+    st.lists(st.from_regex(r"[1-9][0-9]?[smh]|[12]?[1-9]d|1s-30d", fullmatch=True), min_size=1, unique=True)
+)
 def test_completion_windows_keep_their_order(windows: list[str]) -> None:
     assert parse_windows(",".join(windows)) == tuple(windows)
 
@@ -78,7 +80,7 @@ def test_roles_keep_their_order() -> None:
     assert parse_roles("run, lead") == ("run", "lead")
 
 
-@pytest.mark.parametrize("text", ["", "24", "0h", "24h,", "24h,24h", "1w", "24H"])
+@pytest.mark.parametrize("text", ["", "24", "0h", "24h,", "24h,24h", "1w", "24H", "31d", "7d-1h"])
 def test_what_is_no_list_of_completion_windows_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         parse_windows(text)
