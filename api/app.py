@@ -4,7 +4,7 @@ from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.routes import HTTPRoute
 
-from api import batch_events, batch_results, batches, files, health, models
+from api import batch_events, batch_results, batches, files, health, models, uploads
 from api.auth import require_key
 from api.errors import answer_error
 from api.exchange import Exchange
@@ -31,6 +31,10 @@ def create_app(services: ApiServices) -> Litestar:
             files.retrieve_file,
             files.delete_file,
             files.download_file,
+            uploads.create_upload,
+            uploads.add_part,
+            uploads.complete_upload,
+            uploads.cancel_upload,
             models.list_models,
             models.retrieve_model,
         ],

@@ -13,7 +13,14 @@ from litestar import Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 
-from events.errors import CannotCancel, DatabaseUnavailable, LogBusy, UnknownEvent, VersionConflict
+from events.errors import (
+    CannotCancel,
+    DatabaseUnavailable,
+    LogBusy,
+    UnknownEvent,
+    UploadRefused,
+    VersionConflict,
+)
 from storage.store import StorageFull, StorageUnavailable
 
 _logger = structlog.get_logger()
@@ -131,6 +138,11 @@ def no_such_batch(batch_id: str) -> ApiError:
     return ApiError(404, f"No batch found with id '{_brief(batch_id)}'.")
 
 
+def no_such_upload(upload_id: str) -> ApiError:
+    """No upload of that id is the project's."""
+    return ApiError(404, f"No such Upload object: {_brief(upload_id)}", param="id")
+
+
 def unavailable(message: str) -> ApiError:
     """Something the server needs does not answer; asking again soon may help."""
     return ApiError(503, message, type=SERVER, headers=SOON)
@@ -173,6 +185,8 @@ def _known(request: Request[object, object, State], error: Exception) -> ApiErro
             return error
         case CannotCancel():
             return ApiError(409, str(error), headers=NO_RETRY)
+        case UploadRefused():
+            return ApiError(400, str(error), param=error.param)
         case LogBusy() | DatabaseUnavailable() | VersionConflict():
             return unavailable("The server is overloaded or its database is not ready. Please try again.")
         case UnknownEvent():

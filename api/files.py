@@ -8,14 +8,14 @@ from litestar.types import ASGIApp
 
 from api.body import announced_bytes, pieces_of
 from api.download import Content, download, opened
-from api.errors import ApiError, no_such_file, storage_full
+from api.errors import ApiError, no_such_file
 from api.ids import looking_for, plausible
 from api.multipart import Form
 from api.paging import files_limit, newest_first
 from api.purposes import DOWNLOADED
 from api.ranges import Span, Unsatisfiable, asked_span
 from api.request import READ, ApiRequest, origin, services_of
-from api.services import ApiServices
+from api.space import require_space
 from api.upload import Upload, Uploading
 from api.wire import Deleted, FileObject, ListObject, file_object, list_object
 from events.catalog import new_event
@@ -31,9 +31,9 @@ from storage.store import ObjectMissing
 async def upload_file(request: ApiRequest) -> FileObject:
     """`POST /v1/files`"""
     services = services_of(request)
-    body = pieces_of(request, services.options.max_upload_bytes)
+    body = pieces_of(request, services.options.max_form_bytes)
     form = Form(request.headers.get("content-type", ""), body)
-    await _require_space(services, announced_bytes(request) or 0)
+    await require_space(services, announced_bytes(request) or 0)
     upload = await Uploading(services.store, services.options).read(form)
     file_id, project_id = fresh_file_id(), request.auth.project_id
     # From here on the bytes stay whatever happens: an append whose answer is lost may have been recorded.
@@ -145,13 +145,3 @@ async def _file(request: ApiRequest, file_id: str) -> Seen[File]:
     if seen.state.gone:  # its row was read just before it was hidden
         raise no_such_file(file_id)
     return seen
-
-
-async def _require_space(services: ApiServices, coming: int) -> None:
-    free = await services.store.free_space()
-    floor = services.options.free_space_floor
-    if free is not None and free - coming < floor:
-        raise storage_full(
-            f"The server has {free} bytes of free storage and keeps {floor} of them free, so it takes no "
-            f"upload of {coming} bytes. Delete files, or ask its operator for room."
-        )

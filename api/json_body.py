@@ -37,6 +37,16 @@ def one_of(fields: Mapping[str, object], name: str, supported: tuple[str, ...]) 
     return value
 
 
+def integer(fields: Mapping[str, object], name: str) -> int:
+    """A required whole number."""
+    value = required(fields, name)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise invalid_type(name, "an integer", value)
+    return value
+
+
 def required(fields: Mapping[str, object], name: str) -> object:
     """A field of any type that must be there."""
     if name not in fields:

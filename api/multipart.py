@@ -12,6 +12,8 @@ from multipart import (  # type: ignore[import-untyped]  # it ships no types
 
 from api.errors import ApiError
 
+FORM_BYTES: Final = 1 << 20
+"""What a form may have beside the content of its file."""
 _FIELD_BYTES: Final = 64 << 10
 _PARTS: Final = 64
 _HEAD_CHARSET: Final = "latin-1"

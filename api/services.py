@@ -4,6 +4,8 @@ import msgspec
 
 from api.model_source import ModelSource
 from api.open_streams import OpenStreams
+from api.turns import Turns
+from api.webhook_services import WebhookServices
 from events.journal import Journal
 from events.work import WorkBoard
 from storage.store import Store
@@ -14,19 +16,23 @@ MIB = 1 << 20
 class ApiOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Sizes are bytes, times are seconds.
 
-    `completion_windows` are offers, see `api/windows.py`. Below `free_space_floor` bytes of free storage no upload is taken. `cancel_grace` is what the lines in
+    `max_upload_bytes` is of a file that comes in parts, each at most `max_part_bytes`.
+    `completion_windows` are offers, see `api/windows.py`. Below
+    `free_space_floor` bytes of free storage no upload is taken. `cancel_grace` is what the lines in
     flight of a cancelled batch have to end.
     """
 
     max_batch_file_bytes: int = 200 * MIB
     max_file_bytes: int = 512 * MIB
+    max_upload_bytes: int = 8192 * MIB
+    max_part_bytes: int = 64 * MIB
     completion_windows: tuple[str, ...] = ("24h",)
     free_space_floor: int = 1024 * MIB
     cancel_grace: float = 30.0
 
     @property
-    def max_upload_bytes(self) -> int:
-        """The most bytes of one upload's body that are read: its largest file and some room for the form."""
+    def max_form_bytes(self) -> int:
+        """The most bytes of a form with a file that are read: the largest file and some room for the rest."""
         return max(self.max_batch_file_bytes, self.max_file_bytes) + MIB
 
 
@@ -37,5 +43,7 @@ class ApiServices(msgspec.Struct, frozen=True):
     board: WorkBoard
     store: Store
     models: ModelSource
+    webhooks: WebhookServices
     options: ApiOptions = ApiOptions()
     streams: OpenStreams = msgspec.field(default_factory=OpenStreams)
+    turns: Turns = msgspec.field(default_factory=Turns)

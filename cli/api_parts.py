@@ -31,6 +31,7 @@ def api_options(settings: Settings) -> ApiOptions:
     return ApiOptions(
         max_batch_file_bytes=settings.max_batch_file_bytes,
         max_file_bytes=settings.max_file_bytes,
+        max_upload_bytes=settings.max_upload_bytes,
         completion_windows=tuple(settings.completion_windows),
         free_space_floor=settings.free_space_floor,
         cancel_grace=settings.cancel_grace,

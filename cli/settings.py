@@ -103,6 +103,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Limits of the API
     max_batch_file_bytes: Annotated[Size, "Largest input file of a batch."] = 200 * MIB
     max_file_bytes: Annotated[Size, "Largest file of any other purpose."] = 512 * MIB
+    max_upload_bytes: Annotated[Size, "Largest file of any other purpose that comes in parts."] = 8 * GIB
     max_batch_lines: Annotated[Count, "Most lines in a batch."] = 50_000
     max_line_bytes: Annotated[Size, "Longest line of an input file."] = 16 * MIB
     completion_windows: Annotated[

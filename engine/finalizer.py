@@ -9,7 +9,7 @@ crash leaves in storage is named by no event and is swept.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from itertools import pairwise
 from typing import Final
 
@@ -19,7 +19,7 @@ from engine.answer import error_line, line_id
 from engine.line_order import NEVER_RUN, Stretch, in_line_order
 from engine.options import EngineOptions
 from engine.result_files import ResultFiles, put_result_files, remove_result_files
-from events.batch import Batch, CloseBatch, FinalizeBatch, Reason, decide
+from events.batch import Batch, CloseBatch, FinalizeBatch, decide
 from events.catalog import new_event
 from events.errors import BatchmillError
 from events.event import NewEvent
@@ -27,6 +27,7 @@ from events.file import FileCreated, fresh_file_id
 from events.flush_body import ResultsDamaged
 from events.input_lines import INLINE_BYTES, InputLines
 from events.journal import Decision, Journal
+from events.lines import UNRUN
 from events.log import Board, Row
 from events.read_models import Seen
 from events.request_line import custom_id_and_body
@@ -37,14 +38,6 @@ PURPOSE: Final = "batch_output"
 """Of both files: the API has no other word for the error file."""
 STRETCH: Final = 256
 """Lines that were never run and are written together: a few milliseconds of work."""
-UNRUN: Final[Mapping[Reason, tuple[str, str]]] = {
-    "cancelled": ("batch_cancelled", "This request was not executed because the batch was cancelled."),
-    "expired": (
-        "batch_expired",
-        "This request could not be executed before the completion window expired.",
-    ),
-}
-"""Code and message of lines without an outcome, by why the batch ended."""
 
 
 class ResultsNotWritten(BatchmillError):

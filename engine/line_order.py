@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from events.flush_body import ResultsDamaged, flush_body
-from events.lines import unpack_facts
+from events.lines import is_success, unpack_facts
 from events.log import Log, RecordedFlush
 
 MEMORY_BYTES: Final = 64 << 20
@@ -50,21 +50,17 @@ class Stretch(msgspec.Struct, frozen=True):
     def by_file(self) -> Iterator[tuple[bool, int, bytes]]:
         """Runs of lines that belong into the same file: whether that is the output file, how many there are,
         and their text."""
-        if _is_success(min(self.statuses)) and _is_success(max(self.statuses)):
+        if is_success(min(self.statuses)) and is_success(max(self.statuses)):
             yield True, len(self.lines), self.text
             return
         start = 0
         for success, run in groupby(
-            zip(self.statuses, self.sizes, strict=True), lambda line: _is_success(line[0])
+            zip(self.statuses, self.sizes, strict=True), lambda line: is_success(line[0])
         ):
             sizes = [size for _, size in run]
             end = start + sum(sizes)
             yield success, len(sizes), self.text[start:end]
             start = end
-
-
-def _is_success(status: int) -> bool:
-    return 200 <= status < 300
 
 
 async def in_line_order(log: Log, batch_id: str, memory_bytes: int = MEMORY_BYTES) -> AsyncIterator[Stretch]:

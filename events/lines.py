@@ -6,13 +6,13 @@
 
 import hashlib
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 import zstandard
 
-from events.batch import Usage
+from events.batch import Reason, Usage
 
 COMPRESSION_LEVEL: Final = 1
 """zstd 1: what was measured as cheap enough for a durable loop to stay near a bare one."""
@@ -26,6 +26,20 @@ ERROR_CODES: Final = {
     WORKER_LOST: "worker_lost",
 }
 """Statuses of lines that never got a usable HTTP answer; every other status is the HTTP status."""
+
+UNRUN: Final[Mapping[Reason, tuple[str, str]]] = {
+    "cancelled": ("batch_cancelled", "This request was not executed because the batch was cancelled."),
+    "expired": (
+        "batch_expired",
+        "This request could not be executed before the completion window expired.",
+    ),
+}
+"""Code and message of lines without an outcome, by why the batch ended."""
+
+
+def is_success(status: int) -> bool:
+    """Whether a line of this status belongs into the output file."""
+    return 200 <= status < 300
 
 
 class LineOutcome(msgspec.Struct, frozen=True, gc=False):
@@ -46,7 +60,7 @@ class LineOutcome(msgspec.Struct, frozen=True, gc=False):
     @property
     def succeeded(self) -> bool:
         """Whether it belongs into the output file."""
-        return 200 <= self.status < 300
+        return is_success(self.status)
 
 
 class LineFacts(msgspec.Struct, frozen=True, array_like=True):

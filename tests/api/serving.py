@@ -44,6 +44,7 @@ BEGAN_MS = 1_790_000_000_000
 OPTIONS = ApiOptions(
     max_batch_file_bytes=2 * MIB,
     max_file_bytes=4 * MIB,
+    max_part_bytes=MIB,
     completion_windows=("24h", "5s", "2d-7d"),
     free_space_floor=MIB,
 )

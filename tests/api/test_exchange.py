@@ -226,7 +226,7 @@ def test_a_refusal_ends_an_upload_without_reading_all_of_it(served: Served, proj
         answer = connection.recv(65536)
         assert answer.startswith(b"HTTP/1.1 413 ")
         assert (
-            f"Maximum content size limit ({OPTIONS.max_upload_bytes}) exceeded ({10**12} bytes read)"
+            f"Maximum content size limit ({OPTIONS.max_form_bytes}) exceeded ({10**12} bytes read)"
             in (answer + connection.recv(65536)).decode()
         )
 

@@ -204,7 +204,7 @@ def test_the_largest_batch_file_is_taken(project: Project) -> None:
 
 def test_a_body_over_the_cap_is_refused_with_413(served: Served, project: Project) -> None:
     before = served.stored()
-    content = b"x" * (OPTIONS.max_upload_bytes + 1)
+    content = b"x" * (OPTIONS.max_form_bytes + 1)
     announced = project.client.upload(content, purpose="user_data")
     chunked = project.client.ask(
         "POST",

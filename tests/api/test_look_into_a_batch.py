@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from events.batch import BatchCompleted, BatchFinalizing, BatchStarted, Usage
+from events.batch import BatchCompleted, BatchFinalizing, Usage
 from events.lines import LineOutcome
 from tests.api.serving import BEGAN_MS, Project, Served
 
@@ -43,8 +43,9 @@ def test_an_example_prints_what_the_page_says(
 
 def the_batch(served: Served, project: Project) -> str:
     """A batch of three lines, the second of which failed."""
-    batch_id = project.client.created(project.client.uploaded(b"".join(map(request_line, "abc"))))
-    served.happen(batch_id, BatchStarted(3, "small"))
+    content = b"".join(map(request_line, "abc"))
+    batch_id = project.client.created(project.client.uploaded(content))
+    served.start(batch_id, content)
     served.record(batch_id, *(outcome(line, custom_id) for line, custom_id in enumerate("abc")))
     served.happen(batch_id, BatchFinalizing("done"), BatchCompleted("file-o", "file-e"))
     return batch_id
