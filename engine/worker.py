@@ -31,6 +31,7 @@ from events.failpoint import at
 from events.input_lines import InputLines
 from events.read_models import ReadModels, Seen
 from events.request_line import custom_id_and_body
+from events.staleness import boot_time
 from events.work import WorkBoard
 from storage.store import StorageError
 
@@ -49,11 +50,6 @@ TURN: Final = 120.0
 hour after which a broker takes whoever answers nothing about a message for dead."""
 LONE_DEATHS: Final = 2
 """Deaths of a suspect while it ran alone after which it is not run again."""
-
-
-def boot_time() -> float:
-    """Seconds on a clock that goes on while the machine sleeps, where there is one."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Worker:
@@ -112,7 +108,12 @@ class Worker:
 
     async def run(self) -> None:
         """Works until cancelled; `stop` first, where there is time for it."""
-        await self._register()
+        while not self._id:
+            try:
+                await self._register()
+            except BatchmillError as error:
+                _logger.warning("not registered yet", reason=str(error))
+                await asyncio.sleep(self._options.beat)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._beat())
             group.create_task(self._look_around())

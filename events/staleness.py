@@ -4,10 +4,16 @@ Stale is what an observer saw unchanged for one whole lease during which its own
 an outage of the database nobody is stale yet: everybody's beat stood still, and so did every observer.
 """
 
+import time
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 B = TypeVar("B", bound=Hashable)
+
+
+def boot_time() -> float:
+    """Seconds on a clock that goes on while the machine sleeps, where there is one."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Watch(Generic[B]):

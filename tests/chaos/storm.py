@@ -18,6 +18,7 @@ from typing import Final
 
 import asyncpg
 
+from events.database import LOST
 from tests.chaos.checker import Kill
 from tests.chaos.fleet import Fleet
 from tests.chaos.mill import BOUND, ENDED, PATIENCE, Mill, Polls
@@ -155,7 +156,7 @@ class Storm:
     async def _look_at_phase(self) -> None:
         """Asks the work board, for the API dies too."""
         while True:
-            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(*LOST):
                 connection = await asyncpg.connect(self._database.database.superuser_url)
                 try:
                     while True:

@@ -134,6 +134,25 @@ async def test_a_worker_outlives_connections_on_which_nothing_comes_through(
         assert await beats_of_one(near, (await registered(near))[id] + 3) == id
 
 
+class DistantBoard(WorkBoard):
+    """A board whose database is away when it is asked for the first times."""
+
+    refusals = 3
+
+    async def register(self, worker_id: str) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise DatabaseUnavailable("away")
+        await super().register(worker_id)
+
+
+async def test_a_worker_that_begins_with_the_database_away_waits_for_it(world: World) -> None:
+    board = DistantBoard(world.database)
+    async with working(replace(world, board=board)):
+        await beats_of_one(world, 2)
+    assert board.refusals == 0
+
+
 class ReadOnlyBoard(WorkBoard):
     """A board on which nobody can beat, as on a database that is read-only for a while."""
 
