@@ -1,4 +1,4 @@
-"""Who asks: an API key opens the objects of its project, and nothing else."""
+"""Who asks, and how often: an API key opens the objects of its project, and nothing else."""
 
 import hmac
 from typing import Final, cast
@@ -8,6 +8,7 @@ from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
 
 from api.errors import ApiError
+from api.rates import rate_headers, too_often
 from api.request import Identity
 from api.services import ApiServices
 from events.key import secret_digest
@@ -20,7 +21,7 @@ _CHALLENGE: Final = {"www-authenticate": "Bearer"}
 
 
 async def require_key(connection: ASGIConnection[BaseRouteHandler, None, Identity, State], _: object) -> None:
-    """A guard: sets `auth` of the request. Raises the 401 of the contract."""
+    """A guard: sets `auth` of the request. Raises the 401 of the contract, and its 429."""
     secret = _secret(connection.headers.get("authorization"), connection.headers.get("api-key"))
     if not secret:
         raise ApiError(401, _NO_KEY, headers=_CHALLENGE)
@@ -33,7 +34,14 @@ async def require_key(connection: ASGIConnection[BaseRouteHandler, None, Identit
         )
         raise ApiError(401, message, code="invalid_api_key", headers=_CHALLENGE)
     connection.scope["auth"] = Identity(seen.id, seen.project_id)
-    connection.scope["state"]["project_id"] = seen.project_id
+    state = connection.scope["state"]
+    state["project_id"] = seen.project_id
+    limit = services.options.request_limit
+    if limit.most:
+        standing = services.rates.take(limit, seen.project_id)
+        state["rate_headers"] = rate_headers(limit, standing)
+        if standing.wait:
+            raise too_often(limit, standing, seen.project_id)
 
 
 def masked(secret: str) -> str:

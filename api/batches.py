@@ -17,6 +17,7 @@ from api.idempotency import HEADER, conflict, idempotency_key
 from api.ids import fresh_batch_id, keyed_batch_id, looking_for, plausible
 from api.paging import batches_limit
 from api.purposes import BATCH
+from api.rates import too_often
 from api.request import READ, ApiRequest, origin, services_of
 from api.services import ApiServices
 from api.wire import BatchObject, ListObject, batch_object, list_object
@@ -46,6 +47,8 @@ async def create_batch(request: ApiRequest) -> BatchObject:
         if key is not None and made is not None:
             _require_same(wanted, made, key)
             break
+        if attempt == 0:
+            _require_pace(services, project_id)
         file = await _input_file(services, wanted.input_file_id, project_id)
         decision = creation(wanted, file, batch_id, project_id, event_id, metadata)
         try:
@@ -160,6 +163,13 @@ def _require_same(wanted: BatchRequest, made: Seen[Batch], key: str) -> None:
     """Raises `ApiError` where a batch was made from other parameters than are wanted now."""
     if _created(wanted, made.state.created.input) != made.state.created:
         raise conflict(key, made.id)
+
+
+def _require_pace(services: ApiServices, project_id: str) -> None:
+    """Raises `ApiError` where the project makes more batches than it may."""
+    limit = services.options.batch_limit
+    if limit.most and (standing := services.rates.take(limit, project_id)).wait:
+        raise too_often(limit, standing, project_id)
 
 
 def _board_of_cancelled(seen: Seen[Batch], grace: float) -> Board | None:

@@ -89,6 +89,7 @@ class _Exchange:
         project: str = self._scope["state"].get("project_id", "")
         if project and project.isascii() and project.isprintable():
             headers.append((b"openai-organization", project.encode()))
+        headers += self._scope["state"].get("rate_headers", [])
         if self._closes:
             headers.append((b"connection", b"close"))
         return headers

@@ -4,8 +4,8 @@ import msgspec
 
 from api.model_source import ModelSource
 from api.open_streams import OpenStreams
+from api.rates import Limit, Rates
 from api.turns import Turns
-from api.webhook_services import WebhookServices
 from events.journal import Journal
 from events.work import WorkBoard
 from storage.store import Store
@@ -17,9 +17,9 @@ class ApiOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Sizes are bytes, times are seconds.
 
     `max_upload_bytes` is of a file that comes in parts, each at most `max_part_bytes`.
-    `completion_windows` are offers, see `api/windows.py`. Below
-    `free_space_floor` bytes of free storage no upload is taken. `cancel_grace` is what the lines in
-    flight of a cancelled batch have to end.
+    `completion_windows` are offers, see `api/windows.py`. Of `requests_per_minute` and `batches_per_hour`,
+    which each project may have, 0 is any number. Below `free_space_floor` bytes of free storage no upload is
+    taken. `cancel_grace` is what the lines in flight of a cancelled batch have to end.
     """
 
     max_batch_file_bytes: int = 200 * MIB
@@ -27,8 +27,20 @@ class ApiOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_upload_bytes: int = 8192 * MIB
     max_part_bytes: int = 64 * MIB
     completion_windows: tuple[str, ...] = ("24h",)
+    requests_per_minute: int = 0
+    batches_per_hour: int = 0
     free_space_floor: int = 1024 * MIB
     cancel_grace: float = 30.0
+
+    @property
+    def request_limit(self) -> Limit:
+        """How many requests of any kind a project may send."""
+        return Limit("requests", "min", 60.0, self.requests_per_minute)
+
+    @property
+    def batch_limit(self) -> Limit:
+        """How many batches a project may make."""
+        return Limit("batches", "hour", 3600.0, self.batches_per_hour)
 
     @property
     def max_form_bytes(self) -> int:
@@ -43,7 +55,7 @@ class ApiServices(msgspec.Struct, frozen=True):
     board: WorkBoard
     store: Store
     models: ModelSource
-    webhooks: WebhookServices
     options: ApiOptions = ApiOptions()
     streams: OpenStreams = msgspec.field(default_factory=OpenStreams)
     turns: Turns = msgspec.field(default_factory=Turns)
+    rates: Rates = msgspec.field(default_factory=Rates)

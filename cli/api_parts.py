@@ -33,6 +33,8 @@ def api_options(settings: Settings) -> ApiOptions:
         max_file_bytes=settings.max_file_bytes,
         max_upload_bytes=settings.max_upload_bytes,
         completion_windows=tuple(settings.completion_windows),
+        requests_per_minute=settings.requests_per_minute,
+        batches_per_hour=settings.batches_per_hour,
         free_space_floor=settings.free_space_floor,
         cancel_grace=settings.cancel_grace,
     )

@@ -98,6 +98,7 @@ class Served:
         self.board = services.board
         self.models = services.models
         self.store = services.store
+        self.rates = services.rates
         self.streams = services.streams
         self.folder = folder
         self.loop = asyncio.get_running_loop()
@@ -184,7 +185,9 @@ async def listening(database_url: str, folder: Path, options: ApiOptions) -> Asy
 
 
 @contextmanager
-def serving(postgres: PostgresServer, template: str, folder: Path) -> Iterator[Served]:
+def serving(
+    postgres: PostgresServer, template: str, folder: Path, options: ApiOptions = OPTIONS
+) -> Iterator[Served]:
     """The API over a fresh database, served by a thread."""
     started: Future[tuple[Served, asyncio.Event]] = Future()
 
@@ -192,7 +195,7 @@ def serving(postgres: PostgresServer, template: str, folder: Path) -> Iterator[S
         try:
             async with (
                 postgres.new_database(template) as fresh,
-                listening(fresh.app_url, folder, OPTIONS) as served,
+                listening(fresh.app_url, folder, options) as served,
             ):
                 stop = asyncio.Event()
                 started.set_result((served, stop))

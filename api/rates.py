@@ -1,0 +1,96 @@
+"""How often a project may ask: a bucket of tokens for each project and limit, refilled all the time.
+
+Each process counts for itself: of `n` processes behind a balancer a project gets up to `n` times the limit.
+There are as many buckets as projects that have keys, and their state is two numbers.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from api.errors import ApiError
+
+LIMITED: Final = "requests"
+"""The error's type; `tokens` would be the other one."""
+CODE: Final = "rate_limit_exceeded"
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """At most `most` of something in `seconds`, of each project; 0: any number."""
+
+    what: str
+    per: str
+    seconds: float
+    most: int
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How a project stands after it took one: what is left, and seconds until all of it is back. `wait` is
+    how many seconds it must wait before it can have this one; 0: it has it."""
+
+    left: int
+    reset: float
+    wait: float = 0.0
+
+
+class _Bucket(msgspec.Struct):
+    tokens: float
+    at: float
+
+
+class Rates:
+    """Every bucket of this process."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._buckets: dict[tuple[str, str], _Bucket] = {}
+
+    def take(self, limit: Limit, project_id: str) -> Standing:
+        """Takes one from the bucket of a project, if there is one in it."""
+        now, pace = self._clock(), limit.most / limit.seconds
+        bucket = self._buckets.setdefault((limit.what, project_id), _Bucket(limit.most, now))
+        tokens = min(limit.most, bucket.tokens + (now - bucket.at) * pace)
+        wait = 0.0 if tokens >= 1 else (1 - tokens) / pace
+        bucket.tokens, bucket.at = (tokens if wait else tokens - 1), now
+        return Standing(int(bucket.tokens), (limit.most - bucket.tokens) / pace, wait)
+
+
+def too_often(limit: Limit, standing: Standing, project_id: str) -> ApiError:
+    """The refusal of one that must wait."""
+    return ApiError(
+        429,
+        f"Rate limit reached for {limit.what} in project {project_id} on {limit.what} per {limit.per}: "
+        f"Limit {limit.most}. Please try again in {duration(standing.wait)}.",
+        type=LIMITED,
+        code=CODE,
+        headers={
+            "retry-after": str(math.ceil(standing.wait)),
+            "retry-after-ms": str(math.ceil(standing.wait * 1000)),
+        },
+    )
+
+
+def rate_headers(limit: Limit, standing: Standing) -> list[tuple[bytes, bytes]]:
+    """The headers by which a client can see what it has left."""
+    return [
+        (f"x-ratelimit-{name}-{limit.what}".encode(), value.encode())
+        for name, value in (
+            ("limit", str(limit.most)),
+            ("remaining", str(standing.left)),
+            ("reset", duration(standing.reset)),
+        )
+    ]
+
+
+def duration(seconds: float) -> str:
+    """As the API writes one: `12ms`, `8.64s`, `6m0s`; never less than it is."""
+    if seconds < 1:
+        return f"{math.ceil(seconds * 1000)}ms"
+    if seconds < 60:
+        return f"{math.ceil(seconds * 100) / 100:g}s"
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}h" if hours else "") + f"{minutes}m{rest}s"
