@@ -78,7 +78,7 @@ class Worker:
         self._chunks: dict[Chunk, Lane] = {}
         self._held_inputs: OrderedDict[str, InputLines] = OrderedDict()
         self._intake = asyncio.Lock()
-        self._claiming: int | None = None
+        self._claiming = False
         self._called_off: set[str] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -220,7 +220,7 @@ class Worker:
     async def _claim(self, lane: Lane, work: Work, most: int) -> Chunk | None:
         """Takes a chunk in hand, at most so many lines of it where it is whole; one that was called off while
         it was being claimed is stopped at once."""
-        self._claiming = work.claim_id
+        self._claiming = True
         self._called_off.clear()
         claimant = self._id
         try:
@@ -241,7 +241,7 @@ class Worker:
                 lane.stop(chunk, last_call=chunk.batch_id in self._called_off)
             return chunk
         finally:
-            self._claiming = None
+            self._claiming = False
 
     async def _feed(self, chunk: Chunk, lane: Lane) -> None:
         """Reads the lines of a chunk into its lane, as many at once as there is room for."""
@@ -366,9 +366,9 @@ class Worker:
         """Frees what the board says is held here and is not: the answer to a claim or to a hand-back was
         lost. What is known is asked after the board, so that a claim made meanwhile is not taken for one."""
         held = await self._board.held_by(self._id)
-        known = {self._claiming, *(chunk.claim.id for chunk in self._chunks)}
+        known = {chunk.claim.id for chunk in self._chunks}
         unknown = [claim for claim in held if claim.id not in known]
-        if unknown:
+        if unknown and not self._claiming:
             _logger.warning("claims given up", worker=self._id, claims=len(unknown))
             await self._board.hand_back(unknown)
 

@@ -170,8 +170,9 @@ class WorkBoard:
         return [Work(row["batch_id"], row["id"], row["suspect"], row["lines"]) for row in rows]
 
     async def claim(self, claim_id: int, worker_id: str, most: int | None = None) -> Claim | None:
-        """Takes a chunk; None where it is gone, held, or its batch does not run. Of one that has no outcome
-        yet no more than the first `most` lines are taken; the others stay free as a chunk of their own."""
+        """Takes a chunk, or one of the same batch that lies free because its worker died: but for suspects,
+        these go first. None where it is gone, held, or its batch does not run. Of one that has no outcome yet
+        no more than the first `most` lines are taken; the others stay free as a chunk of their own."""
         await at("claim.before")
         async with self._database.writing() as connection:
             row = await connection.fetchrow(_SQL["claim"], claim_id, worker_id, most)

@@ -53,12 +53,18 @@ WHERE c.worker IS NULL ORDER BY c.id LIMIT $1
 
 -- name: claim
 -- Takes a free chunk of a running batch, with a fresh token: at most $3 lines of it (NULL: all) while it has no
--- outcome. What is left stays free as a chunk of its own.
-WITH free AS (
+-- outcome. What is left stays free as a chunk of its own. A chunk of the same batch that lies free because its
+-- worker died goes first, but for suspects: else it would wait behind all that was offered before it.
+WITH named AS (
+    SELECT coalesce((SELECT o.id FROM claims n JOIN claims o ON o.batch_id = n.batch_id
+                     WHERE n.id = $1 AND NOT n.suspect AND o.worker IS NULL AND o.deaths > 0 AND NOT o.suspect
+                     ORDER BY o.id LIMIT 1), $1) AS id),
+free AS (
     SELECT c.*, b.project_id, extract(epoch FROM b.expires_at - clock_timestamp())::float8 AS expires_in,
            CASE WHEN bit_count(c.done) = 0 THEN least(c.lines, $3::integer) ELSE c.lines END AS taken
     FROM claims c JOIN batch_work b ON b.batch_id = c.batch_id AND b.phase = 'running'
-    WHERE c.id = $1 AND c.worker IS NULL AND EXISTS (SELECT 1 FROM workers w WHERE w.id = $2)
+    WHERE c.id = (SELECT n.id FROM named n) AND c.worker IS NULL
+        AND EXISTS (SELECT 1 FROM workers w WHERE w.id = $2)
     FOR NO KEY UPDATE OF c),
 left_free AS (
     INSERT INTO claims (batch_id, first_line, lines, done, deaths)

@@ -127,6 +127,17 @@ async def test_a_dead_worker_loses_its_claims_and_its_place(stage: Stage) -> Non
     assert await stage.board.workers() == {}
 
 
+async def test_what_the_dead_had_in_hand_is_taken_before_what_waits_its_first_turn(stage: Stage) -> None:
+    batch_id = await stage.running_batch(lines=40)
+    dead, alive = await stage.worker(), await stage.worker()
+    held = await stage.claims(batch_id, [0, 10, 20], dead)
+    [ready] = await stage.claims(batch_id, [20, 40])
+    await stage.board.hand_back([ready])
+    await stage.board.void_claims([dead])
+    taken = [await stage.board.claim(ready.id, alive) for _ in range(4)]
+    assert [claim and claim.id for claim in taken] == [*(claim.id for claim in held), ready.id, None]
+
+
 async def test_a_worker_says_with_its_beat_what_it_has_paused(stage: Stage) -> None:
     paused, open_ = await stage.worker(), await stage.worker()
     await stage.board.beat(paused, {"default": "route paused: connection refused"})
