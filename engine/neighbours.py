@@ -22,12 +22,8 @@ class Neighbours:
         self._clock = clock
         self._watches: dict[str, Watch[int]] = {}
 
-    async def look(self, own: str, *, beating: bool) -> None:
-        """Frees the claims of those who have died. `own` is the id of who looks, `beating` whether it beats
-        itself: on a database that only reads for a while, a beat that stands still means nothing."""
-        if not beating:
-            self.forget()
-            return
+    async def look(self, own: str) -> None:
+        """Frees the claims of those who have died; `own` is the id of who looks."""
         beats: Mapping[str, int] = await self._board.workers()
         strays = {id: STRAY for id in await self._board.strays() if id not in beats}
         seen = {id: beat for id, beat in {**beats, **strays}.items() if id != own}

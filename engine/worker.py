@@ -331,6 +331,7 @@ class Worker:
                 async with asyncio.timeout((self._options.lease - self._options.beat) / 2):
                     await self._prove_life()
             except (BatchmillError, TimeoutError) as error:
+                self._neighbours.forget()  # where nobody can beat, a beat that stands still means nothing
                 _logger.warning("beat failed", worker=self._id, reason=str(error) or "no answer in time")
 
     async def _look_around(self) -> None:
@@ -341,7 +342,7 @@ class Worker:
                     await self._give_up_unknown_claims()
                     await self._look_at_held_batches()
                     self._yield_old_chunks()
-                    await self._neighbours.look(self._id, beating=self.alive())
+                    await self._neighbours.look(self._id)
             except (BatchmillError, TimeoutError) as error:
                 self._neighbours.forget()
                 _logger.warning("board not seen", worker=self._id, reason=str(error) or "no answer in time")
