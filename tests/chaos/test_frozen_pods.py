@@ -73,6 +73,7 @@ async def late_records(database: Database, strikes: Sequence[Strike]) -> list[st
     ]
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("leading", "point"),
     [
