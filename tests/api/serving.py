@@ -20,7 +20,7 @@ from api.app import create_app
 from api.http_protocol import EnvelopeProtocol
 from api.model_source import ModelObject, ModelsUnavailable
 from api.services import ApiOptions, ApiServices
-from events.batch import Batch, BatchEvent, LinesCompleted, Usage
+from events.batch import Batch, BatchEvent, BatchStarted, LinesCompleted, Usage
 from events.catalog import new_event
 from events.database import Database
 from events.event import Attachment
@@ -29,8 +29,10 @@ from events.key import describe_secret, fresh_secret
 from events.lines import LineOutcome, pack_block, pack_facts, root_digest
 from events.local_bus import LocalBus
 from events.log import Board, Row
+from events.planning import Plan, Planning
 from events.postgres_log import PostgresLog
 from events.read_models import ReadModels
+from events.validator import LineRules
 from events.work import WorkBoard
 from storage.local_folder import LocalFolder
 from storage.store import Store
@@ -127,6 +129,18 @@ class Served:
         seen = self.run(self.journal.models.get(Batch, batch_id))
         recorded = [new_event(batch_id, seen.project_id, event) for event in events]
         self.run(self.journal.record(Decision(recorded, board=board, expect={batch_id: seen.version})))
+
+    def start(self, batch_id: str, content: bytes) -> None:
+        """Records that an input, of which `content` is all, is valid, with the index of its lines."""
+        seen = self.run(self.journal.models.get(Batch, batch_id))
+        with Planning(LineRules(seen.state.created.endpoint), self.folder) as planning:
+            planning.feed(content)
+            plan = planning.finish(lambda start, end: content[start:end])
+            assert isinstance(plan, Plan), plan
+            blocks = tuple(Attachment(pack_block([block])) for block in planning.take_blocks())
+        started = BatchStarted(plan.total, plan.model)
+        recorded = new_event(batch_id, seen.project_id, started, attachments=blocks)
+        self.run(self.journal.record(Decision([recorded])))
 
     def record(self, batch_id: str, *outcomes: LineOutcome, worker: str = "worker-1") -> None:
         """Records outcomes of lines, in ascending order, as one flush."""
