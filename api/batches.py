@@ -162,7 +162,7 @@ def _created(wanted: BatchRequest, input_: InputFile | None) -> BatchCreated:
 def _require_same(wanted: BatchRequest, made: Seen[Batch], key: str) -> None:
     """Raises `ApiError` where a batch was made from other parameters than are wanted now."""
     if _created(wanted, made.state.created.input) != made.state.created:
-        raise conflict(key, made.id)
+        raise conflict(key, f"{made.id} from other parameters")
 
 
 def _require_pace(services: ApiServices, project_id: str) -> None:

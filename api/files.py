@@ -9,7 +9,8 @@ from litestar.types import ASGIApp
 from api.body import announced_bytes, pieces_of
 from api.download import Content, download, opened
 from api.errors import ApiError, no_such_file
-from api.ids import looking_for, plausible
+from api.idempotency import HEADER, conflict, idempotency_key
+from api.ids import keyed_file_id, looking_for, plausible
 from api.multipart import Form
 from api.paging import files_limit, newest_first
 from api.purposes import DOWNLOADED
@@ -17,9 +18,10 @@ from api.ranges import Span, Unsatisfiable, asked_span
 from api.request import READ, ApiRequest, origin, services_of
 from api.space import require_space
 from api.upload import Upload, Uploading
+from api.upload_part import discard
 from api.wire import Deleted, FileObject, ListObject, file_object, list_object
 from events.catalog import new_event
-from events.errors import NotFound
+from events.errors import NotFound, VersionConflict
 from events.file import DeleteFile, File, FileCreated, decide, fresh_file_id
 from events.journal import Decision
 from events.log import Row
@@ -29,15 +31,26 @@ from storage.store import ObjectMissing
 
 @post("/files", status_code=200)
 async def upload_file(request: ApiRequest) -> FileObject:
-    """`POST /v1/files`"""
+    """`POST /v1/files`
+
+    With an idempotency key that made a file of the same content before, the answer is that file.
+    """
     services = services_of(request)
+    key = idempotency_key(request.headers.get(HEADER), None)
     body = pieces_of(request, services.options.max_form_bytes)
     form = Form(request.headers.get("content-type", ""), body)
     await require_space(services, announced_bytes(request) or 0)
     upload = await Uploading(services.store, services.options).read(form)
-    file_id, project_id = fresh_file_id(), request.auth.project_id
+    project_id = request.auth.project_id
+    file_id = fresh_file_id() if key is None else keyed_file_id(project_id, key)
     # From here on the bytes stay whatever happens: an append whose answer is lost may have been recorded.
-    await services.journal.record(arrival(upload, file_id, project_id, uuid4(), origin(request)))
+    try:
+        await services.journal.record(arrival(upload, file_id, project_id, uuid4(), origin(request)))
+    except VersionConflict as twin:
+        if key is None:
+            raise
+        await discard(services.store, upload.stored, twin)
+        _require_same(upload, await services.journal.models.find(File, file_id, project_id), key)
     return file_object(await services.journal.models.get(File, file_id, project_id))
 
 
@@ -110,14 +123,7 @@ async def download_file(request: ApiRequest, file_id: FromPath[str]) -> ASGIApp:
 
 def arrival(upload: Upload, file_id: str, project_id: str, event_id: UUID, metadata: str) -> Decision:
     """What an upload records."""
-    created = FileCreated(
-        filename=upload.filename,
-        purpose=upload.purpose,
-        size=upload.stored.size,
-        sha256=upload.stored.sha256.hex(),
-        storage_key=upload.stored.key,
-        expires_after=upload.expires_after,
-    )
+    created = _created(upload, upload.stored.key)
     return Decision(
         [new_event(file_id, project_id, created, event_id=event_id, metadata=metadata)],
         rows=[Row("file", file_id, project_id, label=upload.purpose, stored=upload.stored.key)],
@@ -136,6 +142,25 @@ def deletion(seen: Seen[File], event_id: UUID, metadata: str) -> Decision:
         ],
         rows=[Row("file", seen.id, seen.project_id, hidden=True)],
     )
+
+
+def _created(upload: Upload, storage_key: str) -> FileCreated:
+    return FileCreated(
+        filename=upload.filename,
+        purpose=upload.purpose,
+        size=upload.stored.size,
+        sha256=upload.stored.sha256.hex(),
+        storage_key=storage_key,
+        expires_after=upload.expires_after,
+    )
+
+
+def _require_same(upload: Upload, made: Seen[File] | None, key: str) -> None:
+    """Raises `ApiError` where a key made another file than this, or one that is gone."""
+    if made is None or made.state.gone:
+        raise conflict(key, "a file that is gone")
+    if _created(upload, made.state.created.storage_key) != made.state.created:
+        raise conflict(key, f"{made.id} from other parameters or other content")
 
 
 async def _file(request: ApiRequest, file_id: str) -> Seen[File]:

@@ -45,10 +45,10 @@ def derived_hex(kind: str, project_id: str, key: str) -> str:
 
 
 def conflict(key: str, made: str) -> ApiError:
-    """The key was used before for something else; `made` is the id of what was made with it."""
+    """The key was used before for something else; `made` says what."""
     return ApiError(
         409,
-        f"Idempotency conflict: the key '{key}' was used before to make {made} from other parameters. "
+        f"Idempotency conflict: the key '{key}' was used before to make {made}. "
         f"Send another '{FIELD}' with a request for something else.",
         param=FIELD,
         code="idempotency_conflict",

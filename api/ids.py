@@ -8,6 +8,7 @@ from typing import Final
 from api.errors import ApiError
 from api.idempotency import derived_hex
 from events.errors import NotFound
+from events.file import file_id_of
 
 _LONGEST: Final = 256
 
@@ -18,8 +19,13 @@ def fresh_batch_id() -> str:
 
 
 def keyed_batch_id(project_id: str, key: str) -> str:
-    """The same for the batch that a project makes with an idempotency key."""
+    """The id of the batch that a project makes with an idempotency key."""
     return "batch_" + derived_hex("batch", project_id, key)
+
+
+def keyed_file_id(project_id: str, key: str) -> str:
+    """The id of the file that a project uploads with an idempotency key."""
+    return file_id_of(int(derived_hex("file", project_id, key), 16))
 
 
 def plausible(text: str) -> bool:

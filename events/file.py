@@ -11,11 +11,21 @@ from typing import Final, assert_never
 import msgspec
 
 _BASE62: Final = string.digits + string.ascii_letters
+_DIGITS: Final = 22
 
 
 def fresh_file_id() -> str:
     """`file-`, a hyphen, and 22 base62 digits (131 random bits)."""
-    return "file-" + "".join(secrets.choice(_BASE62) for _ in range(22))
+    return file_id_of(secrets.randbelow(62**_DIGITS))
+
+
+def file_id_of(number: int) -> str:
+    """The id with the digits of a number, which is below 62 to the 22nd."""
+    digits = ""
+    for _ in range(_DIGITS):
+        number, digit = divmod(number, 62)
+        digits = _BASE62[digit] + digits
+    return "file-" + digits
 
 
 class FileCreated(msgspec.Struct, frozen=True):

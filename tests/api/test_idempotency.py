@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.api.client import JSON, Answer, Client, batch_body, spoken
+from tests.api.client import FORM, JSON, Answer, Client, batch_body, field, file, form, spoken
 from tests.api.serving import Project, Served
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "send-again.md"
@@ -153,6 +154,55 @@ def test_two_keys_in_one_request_are_refused(served: Served, project: Project) -
     )
     assert twice.startswith(b"HTTP/1.1 400 ")
     assert b"Invalid 'Idempotency-Key': expected it once, but got it again." in twice
+
+
+def upload(project: Project, key: str, content: bytes = b"{}\n", **more: str) -> Answer:
+    """Uploads a file with a key."""
+    parts = form(field("purpose", more.pop("purpose", "batch")), file(content, more.pop("name", "in.jsonl")))
+    return project.client.ask("POST", "/v1/files", parts, FORM | {"Idempotency-Key": key})
+
+
+def test_the_same_file_again_is_the_same_file_and_takes_no_space(served: Served, project: Project) -> None:
+    first = upload(project, "key-1")
+    stored = served.stored()
+    again = upload(project, "key-1")
+    assert (first.status, again.status) == (200, 200)
+    assert again.json == first.json
+    assert re.fullmatch(r"file-[0-9A-Za-z]{22}", first.json["id"])
+    assert len(project.client.get("/v1/files").json["data"]) == 1
+    assert served.stored() == stored
+    assert project.client.get(f"/v1/files/{first.json['id']}/content").body == b"{}\n"
+    assert create(project.client, "key-1", first.json["id"]).status == 200
+
+
+def test_files_uploaded_at_the_same_moment_with_one_key_are_one(served: Served, project: Project) -> None:
+    before = len(served.stored())
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: upload(project, "key-1"), range(8)))
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.json["id"] for answer in answers}) == 1
+    assert len(served.stored()) == before + 1
+
+
+@pytest.mark.parametrize("other", [{"content": b"[]\n"}, {"name": "other.jsonl"}, {"purpose": "user_data"}])
+def test_the_key_of_another_file_is_a_conflict(
+    served: Served, project: Project, other: Mapping[str, Any]
+) -> None:
+    made = upload(project, "key-1").json["id"]
+    stored = served.stored()
+    answer = upload(project, "key-1", **other)
+    assert answer.status == 409
+    assert (answer.error["param"], answer.error["code"]) == ("idempotency_key", "idempotency_conflict")
+    assert f"make {made} from other parameters or other content" in (answer.error["message"] or "")
+    assert served.stored() == stored
+
+
+def test_the_key_of_a_file_that_is_gone_is_a_conflict(project: Project) -> None:
+    made = upload(project, "key-1").json["id"]
+    project.client.ask("DELETE", f"/v1/files/{made}")
+    answer = upload(project, "key-1")
+    assert answer.status == 409
+    assert "a file that is gone" in (answer.error["message"] or "")
 
 
 def test_the_examples_of_the_page_print_what_it_says(
