@@ -106,6 +106,12 @@ class Mill:
         self._listener = asyncio.create_task(self._listen(self._process))
 
     @property
+    def pid(self) -> int:
+        """Of the process that serves."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def name(self) -> str:
         """What it is called: the last part of its folder."""
         return self.folder.name
