@@ -4,7 +4,7 @@ from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.routes import HTTPRoute
 
-from api import batch_errors, batch_events, batch_results, batches, files, health, models, uploads
+from api import batch_errors, batch_events, batch_line, batch_results, batches, files, health, models, uploads
 from api.auth import require_key
 from api.errors import answer_error
 from api.exchange import Exchange
@@ -27,6 +27,7 @@ def create_app(services: ApiServices) -> Litestar:
             batch_events.list_events,
             batch_results.stream_results,
             batch_errors.list_errors,
+            batch_line.retrieve_line,
             files.upload_file,
             files.list_files,
             files.retrieve_file,

@@ -1,5 +1,7 @@
 """What the API is given to work with, and the limits it keeps."""
 
+import asyncio
+
 import msgspec
 
 from api.model_source import ModelSource
@@ -11,6 +13,8 @@ from events.work import WorkBoard
 from storage.store import Store
 
 MIB = 1 << 20
+SEARCHES = 2
+"""Inputs searched for a line at once."""
 
 
 class ApiOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,7 +23,8 @@ class ApiOptions(msgspec.Struct, frozen=True, kw_only=True):
     `max_upload_bytes` is of a file that comes in parts, each at most `max_part_bytes`.
     `completion_windows` are offers, see `api/windows.py`. Of `requests_per_minute` and `batches_per_hour`,
     which each project may have, 0 is any number. Below `free_space_floor` bytes of free storage no upload is
-    taken. `cancel_grace` is what the lines in flight of a cancelled batch have to end.
+    taken. `cancel_grace` is what the lines in flight of a cancelled batch have to end. `max_line_bytes` is of
+    a line of a batch's input.
     """
 
     max_batch_file_bytes: int = 200 * MIB
@@ -31,6 +36,7 @@ class ApiOptions(msgspec.Struct, frozen=True, kw_only=True):
     batches_per_hour: int = 0
     free_space_floor: int = 1024 * MIB
     cancel_grace: float = 30.0
+    max_line_bytes: int = 16 * MIB
 
     @property
     def request_limit(self) -> Limit:
@@ -57,5 +63,6 @@ class ApiServices(msgspec.Struct, frozen=True):
     models: ModelSource
     options: ApiOptions = ApiOptions()
     streams: OpenStreams = msgspec.field(default_factory=OpenStreams)
+    searches: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(SEARCHES))
     turns: Turns = msgspec.field(default_factory=Turns)
     rates: Rates = msgspec.field(default_factory=Rates)

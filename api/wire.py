@@ -10,7 +10,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 import msgspec
 
 from api.waiting import why_waiting
-from events.batch import Batch, Status
+from events.batch import Batch, Status, Usage
 from events.file import File
 from events.read_models import Seen
 from events.validator import LineError
@@ -163,7 +163,7 @@ def batch_object(seen: Seen[Batch], open_batch: OpenBatch | None) -> BatchObject
         cancelling_at=batch.cancelling_at,
         cancelled_at=batch.cancelled_at,
         request_counts=RequestCounts(batch.total, batch.completed, batch.failed),
-        usage=None if batch.in_progress_at is None else _usage(batch),
+        usage=None if batch.in_progress_at is None else usage_object(batch.usage),
         metadata=batch.created.metadata,
         batchmill=_live(seen, open_batch),
     )
@@ -192,8 +192,8 @@ def _entry(error: LineError) -> ErrorEntry:
     return ErrorEntry(error.code, error.message, error.param, error.line)
 
 
-def _usage(batch: Batch) -> UsageObject:
-    usage = batch.usage
+def usage_object(usage: Usage) -> UsageObject:
+    """Tokens of a batch or a line."""
     return UsageObject(
         input_tokens=usage.input_tokens,
         input_tokens_details=InputTokensDetails(usage.cached_tokens),

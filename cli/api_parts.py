@@ -37,4 +37,5 @@ def api_options(settings: Settings) -> ApiOptions:
         batches_per_hour=settings.batches_per_hour,
         free_space_floor=settings.free_space_floor,
         cancel_grace=settings.cancel_grace,
+        max_line_bytes=settings.max_line_bytes,
     )

@@ -23,11 +23,9 @@ from tests.api.serving import BEGAN_MS, Project, Served
 
 def failed(line: int, status: int, message: str, code: str | None = None) -> LineOutcome:
     error = {"message": message, "code": code}
-    if status > 0:
-        answer = {"status_code": status, "request_id": "r", "body": {"error": error}}
-        result = {"id": f"r-{line}", "custom_id": f"line-{line}", "response": answer, "error": None}
-    else:
-        result = {"id": f"r-{line}", "custom_id": f"line-{line}", "response": None, "error": error}
+    answer = {"status_code": status, "request_id": "r", "body": {"error": error}}
+    result: dict[str, object] = {"id": f"r-{line}", "custom_id": f"line-{line}"}
+    result |= {"response": answer, "error": None} if status > 0 else {"response": None, "error": error}
     text = json.dumps(result).encode() + b"\n"
     return LineOutcome(line, status, 1, Usage(), BEGAN_MS / 1000, 0.1, text)
 
