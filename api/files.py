@@ -7,8 +7,10 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp
 
 from api.body import announced_bytes, pieces_of
+from api.discard import discard
 from api.download import Content, download, opened
 from api.errors import ApiError, no_such_file
+from api.file_form import FileForm, SentFile
 from api.idempotency import HEADER, conflict, idempotency_key
 from api.ids import keyed_file_id, looking_for, plausible
 from api.multipart import Form
@@ -17,8 +19,6 @@ from api.purposes import DOWNLOADED
 from api.ranges import Span, Unsatisfiable, asked_span
 from api.request import READ, ApiRequest, origin, services_of
 from api.space import require_space
-from api.upload import Upload, Uploading
-from api.upload_part import discard
 from api.wire import Deleted, FileObject, ListObject, file_object, list_object
 from events.catalog import new_event
 from events.errors import NotFound, VersionConflict
@@ -40,17 +40,17 @@ async def upload_file(request: ApiRequest) -> FileObject:
     body = pieces_of(request, services.options.max_form_bytes)
     form = Form(request.headers.get("content-type", ""), body)
     await require_space(services, announced_bytes(request) or 0)
-    upload = await Uploading(services.store, services.options).read(form)
+    sent = await FileForm(services.store, services.options).read(form)
     project_id = request.auth.project_id
     file_id = fresh_file_id() if key is None else keyed_file_id(project_id, key)
     # From here on the bytes stay whatever happens: an append whose answer is lost may have been recorded.
     try:
-        await services.journal.record(arrival(upload, file_id, project_id, uuid4(), origin(request)))
+        await services.journal.record(arrival(sent, file_id, project_id, uuid4(), origin(request)))
     except VersionConflict as twin:
         if key is None:
             raise
-        await discard(services.store, upload.stored, twin)
-        _require_same(upload, await services.journal.models.find(File, file_id, project_id), key)
+        await discard(services.store, sent.stored, twin)
+        _require_same(sent, await services.journal.models.find(File, file_id, project_id), key)
     return file_object(await services.journal.models.get(File, file_id, project_id))
 
 
@@ -121,12 +121,12 @@ async def download_file(request: ApiRequest, file_id: FromPath[str]) -> ASGIApp:
     return download(Content(pieces, file.size, etag, file.filename, span))
 
 
-def arrival(upload: Upload, file_id: str, project_id: str, event_id: UUID, metadata: str) -> Decision:
+def arrival(sent: SentFile, file_id: str, project_id: str, event_id: UUID, metadata: str) -> Decision:
     """What an upload records."""
-    created = _created(upload, upload.stored.key)
+    created = _created(sent, sent.stored.key)
     return Decision(
         [new_event(file_id, project_id, created, event_id=event_id, metadata=metadata)],
-        rows=[Row("file", file_id, project_id, label=upload.purpose, stored=upload.stored.key)],
+        rows=[Row("file", file_id, project_id, label=sent.purpose, stored=sent.stored.key)],
         expect={file_id: 0},
     )
 
@@ -144,22 +144,22 @@ def deletion(seen: Seen[File], event_id: UUID, metadata: str) -> Decision:
     )
 
 
-def _created(upload: Upload, storage_key: str) -> FileCreated:
+def _created(sent: SentFile, storage_key: str) -> FileCreated:
     return FileCreated(
-        filename=upload.filename,
-        purpose=upload.purpose,
-        size=upload.stored.size,
-        sha256=upload.stored.sha256.hex(),
+        filename=sent.filename,
+        purpose=sent.purpose,
+        size=sent.stored.size,
+        sha256=sent.stored.sha256.hex(),
         storage_key=storage_key,
-        expires_after=upload.expires_after,
+        expires_after=sent.expires_after,
     )
 
 
-def _require_same(upload: Upload, made: Seen[File] | None, key: str) -> None:
+def _require_same(sent: SentFile, made: Seen[File] | None, key: str) -> None:
     """Raises `ApiError` where a key made another file than this, or one that is gone."""
     if made is None or made.state.gone:
         raise conflict(key, "a file that is gone")
-    if _created(upload, made.state.created.storage_key) != made.state.created:
+    if _created(sent, made.state.created.storage_key) != made.state.created:
         raise conflict(key, f"{made.id} from other parameters or other content")
 
 

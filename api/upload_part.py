@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Final
 
+from api.discard import discard
 from api.errors import ApiError, missing_parameter
 from api.multipart import Form, Part
 from events.failpoint import at
-from storage.store import StorageError, Store, Stored
+from storage.store import Store, Stored
 
 _DATA: Final = "data"
 _PREFIX: Final = "parts"
@@ -44,14 +45,6 @@ def part_too_large(most: int, size: int) -> ApiError:
     return ApiError(
         400, f"Invalid '{_DATA}': a part has at most {most} bytes, but got {size} bytes.", param=_DATA
     )
-
-
-async def discard(store: Store, stored: Stored, reason: BaseException) -> None:
-    """Removes what no event will name; `reason` is told where it has to stay behind."""
-    try:
-        await store.delete(stored.key)
-    except StorageError as error:
-        reason.add_note(f"what was uploaded is left to the sweep: {error}")
 
 
 async def _at_most(part: Part, most: int) -> AsyncIterator[bytes]:

@@ -14,6 +14,7 @@ from litestar.params import FromPath
 
 from api.assembly import Assembly
 from api.body import announced_bytes, pieces_of, whole_body
+from api.discard import discard
 from api.errors import ApiError, no_such_upload
 from api.ids import looking_for
 from api.multipart import FORM_BYTES, Form
@@ -21,7 +22,7 @@ from api.purposes import BATCH
 from api.request import ApiRequest, origin, services_of
 from api.services import ApiServices
 from api.space import require_space
-from api.upload_part import discard, part_too_large, stored_part
+from api.upload_part import part_too_large, stored_part
 from api.upload_request import Completion, parse_completion, parse_upload_request
 from api.upload_wire import PartObject, UploadObject, part_object, upload_object
 from events.catalog import new_event

@@ -25,6 +25,26 @@ async def test_the_content_comes_back(async_openai: AsyncOpenAI) -> None:
     assert (await async_openai.files.content(file.id)).content == LINE
 
 
+async def test_a_file_goes_up_in_parts(async_openai: AsyncOpenAI) -> None:
+    upload = await async_openai.uploads.upload_file_chunked(
+        file=LINE * 9,
+        filename="in.jsonl",
+        bytes=9 * len(LINE),
+        mime_type="application/jsonl",
+        purpose="batch",
+        part_size=100,
+    )
+    assert (upload.status, upload.object) == ("completed", "upload")
+    assert upload.file is not None
+    assert (await async_openai.files.content(upload.file.id)).content == LINE * 9
+    other = await async_openai.uploads.create(
+        bytes=1, filename="x", mime_type="text/plain", purpose="fine-tune"
+    )
+    assert (await async_openai.uploads.cancel(other.id)).status == "cancelled"
+    with pytest.raises(sdk.BadRequestError, match="Cannot add a part to an upload with status 'cancelled'"):
+        await async_openai.uploads.parts.create(other.id, data=b"x")
+
+
 async def test_many_at_once(async_openai: AsyncOpenAI) -> None:
     files = await asyncio.gather(
         *(async_openai.files.create(file=("in.jsonl", LINE), purpose="batch") for _ in range(20))

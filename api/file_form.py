@@ -1,4 +1,4 @@
-"""One upload: the form of `POST /v1/files` read once, its file streamed into the store on the way.
+"""The form of `POST /v1/files`, read once, its file streamed into the store on the way.
 
 The purpose may come after the file, so what is refused then has been stored already and is removed again.
 """
@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from api.discard import discard
 from api.errors import ApiError, invalid_value, missing_parameter, too_large
 from api.expiry import BATCH_FILE_SECONDS, expiry_of_form
 from api.first_line import FirstLine
@@ -16,13 +17,13 @@ from api.multipart import Form, Part
 from api.purposes import BATCH, UPLOADED
 from api.services import ApiOptions
 from events.failpoint import at
-from storage.store import StorageError, Store, Stored
+from storage.store import Store, Stored
 
 _NAMELESS: Final = "upload"
 _PREFIX: Final = "files"
 
 
-class Upload(msgspec.Struct, frozen=True):
+class SentFile(msgspec.Struct, frozen=True):
     """A file in the store that no event names yet. `expires_after` is in seconds; None: never."""
 
     filename: str
@@ -31,7 +32,7 @@ class Upload(msgspec.Struct, frozen=True):
     expires_after: int | None
 
 
-class Uploading:
+class FileForm:
     """The reading of one form."""
 
     def __init__(self, store: Store, options: ApiOptions) -> None:
@@ -42,7 +43,7 @@ class Uploading:
         self._filename = _NAMELESS
         self._stored: Stored | None = None
 
-    async def read(self, form: Form) -> Upload:
+    async def read(self, form: Form) -> SentFile:
         """The file of a form, stored. Raises `ApiError`, `StorageError` and what the body raises; then
         nothing is left in the store."""
         try:
@@ -51,7 +52,8 @@ class Uploading:
                     await self._take(part)
             return self._finished()
         except BaseException as error:
-            await self._discard(error)
+            if self._stored is not None:
+                await discard(self._store, self._stored, error)
             raise
 
     async def _take(self, part: Part) -> None:
@@ -84,7 +86,7 @@ class Uploading:
         if purpose not in (None, BATCH) and size > self._options.max_file_bytes:
             raise too_large(self._options.max_file_bytes, size)
 
-    def _finished(self) -> Upload:
+    def _finished(self) -> SentFile:
         if self._stored is None:
             raise missing_parameter("file")
         purpose = _purpose(self._fields)
@@ -94,15 +96,7 @@ class Uploading:
         expires_after = expiry_of_form(self._fields, "expires_after")
         if expires_after is None and purpose == BATCH:
             expires_after = BATCH_FILE_SECONDS
-        return Upload(self._filename, purpose, self._stored, expires_after)
-
-    async def _discard(self, reason: BaseException) -> None:
-        if self._stored is None:
-            return
-        try:
-            await self._store.delete(self._stored.key)
-        except StorageError as error:
-            reason.add_note(f"what was uploaded is left to the sweep: {error}")
+        return SentFile(self._filename, purpose, self._stored, expires_after)
 
 
 def _purpose(fields: Mapping[str, str]) -> str:
