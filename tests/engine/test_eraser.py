@@ -1,6 +1,7 @@
 """Contents go when nobody may read them any more, and not before."""
 
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,8 +18,10 @@ from events.journal import Decision
 from events.log import Row
 from events.upload import Upload, UploadCancelled, UploadCompleted, UploadEvent, UploadExpired
 from storage.store import ObjectMissing, StorageUnavailable
+from storage.sweep import sweep
 from tests.engine.recorded import PROJECT, RecordedBatch, World, request_line, world_on
 from tests.postgres import Database
+from tests.storage.bodies import body_of
 
 
 @pytest.fixture
@@ -193,6 +196,18 @@ async def test_the_parts_of_an_upload_live_until_it_has_ended(world: World, end:
 
     assert await parts_left(world, ended) == 0
     assert await parts_left(world, pending) == 2
+
+
+async def test_the_sweep_knows_the_parts_of_a_pending_upload(world: World) -> None:
+    """However old they are; what was stored and never recorded it removes."""
+    pending = await world.upload(b"one", b"two")
+    orphan = await world.store.put(body_of(b"three"), prefix="parts")
+
+    assert await sweep(world.store, world.models.named, datetime.now(UTC) + timedelta(hours=1)) == 1
+
+    assert await parts_left(world, pending) == 2
+    with pytest.raises(ObjectMissing):
+        await world.store.read(orphan.key, 0, 1)
 
 
 async def test_what_was_interrupted_is_done_when_the_same_events_come_again(world: World) -> None:
