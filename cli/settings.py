@@ -28,6 +28,7 @@ from cli.settings_values import (
     LogLevel,
     MaybeNumber,
     MaybePort,
+    Networks,
     Number,
     Port,
     Roles,
@@ -39,6 +40,7 @@ from cli.settings_values import (
     Text,
     Windows,
 )
+from events.webhook_secret import LEAST_KEY
 
 PREFIX = "BATCHMILL_"
 HOST = "127.0.0.1"
@@ -175,6 +177,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Duration, "Time for lines in flight when the process is stopped; a second Ctrl-C ends it."
     ] = 30.0
 
+    # Webhooks
+    webhook_key: Annotated[
+        Secret,
+        Otherwise("a random one in `data_dir`, beside an embedded database"),
+        "What signing secrets are derived from: 32 characters or more, the same in every process, for good.",
+    ] = None
+    webhook_networks: Annotated[
+        Networks,
+        "Networks that webhooks may call although they are private, also by plain http.",
+    ] = ()
+    webhook_timeout: Annotated[Duration, "Longest wait for the answer of a webhook's receiver."] = 20.0
+
     # The log of the process
     log_level: Annotated[LogLevel, "Least level that is logged."] = "info"
     log_format: Annotated[LogFormat, "Form of the log; auto is console on a terminal, else json."] = "auto"
@@ -201,6 +215,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             (
                 self.probe_interval <= self.probe_interval_max,
                 "probe_interval must not exceed probe_interval_max",
+            ),
+            (
+                self.webhook_key is None or len(self.webhook_key) >= LEAST_KEY,
+                f"webhook_key must have at least {LEAST_KEY} characters: `openssl rand -hex 32` makes one",
             ),
         ]
         return [sentence for holds, sentence in rules if not holds]

@@ -7,6 +7,7 @@ for every kind that hides nothing. Pure: no file, no environment, no clock.
 import re
 from collections.abc import Callable, Collection
 from decimal import Decimal
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Generic, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -103,6 +104,16 @@ def parse_roles(text: str) -> tuple[str, ...]:
     if not set(roles) <= set(ROLES) or len(set(roles)) < len(roles):
         raise ValueError("not roles")
     return roles
+
+
+def parse_networks(text: str) -> tuple[str, ...]:
+    """Networks in the order given: `10.0.0.0/8` or `10.1.0.0/16,fd00::/8`; `none` are none."""
+    return () if text == "none" else tuple(str(ip_network(part.strip())) for part in text.split(","))
+
+
+def show_networks(networks: tuple[str, ...]) -> str:
+    """Networks as they are written."""
+    return ",".join(networks) or "none"
 
 
 def mask_url(url: str) -> str:
@@ -212,6 +223,12 @@ _WINDOWS = Kind(
 _ROLES = Kind(
     name="roles", expects="some of lead, plan, run, with commas between", parse=parse_roles, show=",".join
 )
+_NETWORKS = Kind(
+    name="networks",
+    expects="networks such as 10.0.0.0/8 or 10.1.0.0/16,fd00::/8, or none",
+    parse=parse_networks,
+    show=show_networks,
+)
 _FOLDER = Kind(
     name="folder", expects="the path of a folder", parse=lambda text: Path(_non_empty(text)).expanduser()
 )
@@ -243,5 +260,6 @@ BrokerUrl = Annotated[
     str | None, url("amqp", "amqps", example="amqps://user:password@host/vhost", secret=True)
 ]
 Roles = Annotated[tuple[str, ...], _ROLES]
+Networks = Annotated[tuple[str, ...], _NETWORKS]
 LogLevel = Annotated[str, choice("debug", "info", "warning", "error")]
 LogFormat = Annotated[str, choice("auto", "console", "json")]

@@ -17,15 +17,18 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 import structlog
 
-from cli.embedded.data_folder import DataFolder, running_database_url
+from cli.embedded.data_folder import DataFolder, kept_webhook_key, running_database_url
 from cli.embedded.postgres import EmbeddedPostgres
 from cli.logs import set_up_logs
 from cli.settings import Settings
+from cli.webhook_parts import open_post, webhook_key
 from engine.engine import EVERY_ROLE, LEADERSHIP, Engine, Role
 from engine.http_upstream import HttpUpstream
 from engine.options import EngineOptions
 from engine.routes import Route
 from engine.upstream import Upstream
+from engine.webhook_announcer import WebhookAnnouncer
+from engine.webhook_sender import WebhookSender
 from events.bus import Bus
 from events.database import Database
 from events.errors import SettingsError
@@ -39,6 +42,8 @@ from events.rabbit_bus import RabbitBus
 from events.read_models import ReadModels
 from events.relay import Relay
 from events.topology import Topology
+from events.webhook_deliveries import WebhookDeliveries
+from events.webhook_secret import WebhookKey
 from events.work import WorkBoard
 from storage.object_store import open_store
 from storage.store import Store
@@ -61,7 +66,8 @@ class DatabaseLogins(msgspec.Struct, frozen=True):
 
 class Stack(msgspec.Struct, frozen=True):
     """What is open. `watch` runs as long as all is well, and raises when an embedded part or the bus dies.
-    `followers` are what a leader runs for others, by the names of their checkpoints."""
+    `followers` are what a leader runs for others, by the names of their checkpoints. Without a `webhook_key`
+    there are no webhooks."""
 
     database: Database
     journal: Journal
@@ -70,6 +76,8 @@ class Stack(msgspec.Struct, frozen=True):
     spill: Path
     watch: Watch
     followers: Mapping[str, Handle]
+    deliveries: WebhookDeliveries
+    webhook_key: WebhookKey | None
 
 
 @asynccontextmanager
@@ -81,7 +89,9 @@ async def open_stack(settings: Settings) -> AsyncIterator[Stack]:
         logins, watch = await _database(settings, folder, closing)
         await bring_up_to_date(logins)
         storage = settings.storage_url or folder.files.as_uri()
-        stack = await _open(settings, logins.application, storage, folder.spill, watch, closing)
+        kept = kept_webhook_key(folder.path) if settings.database_url is None else None
+        key = webhook_key(settings, kept)
+        stack = await _open(settings, logins.application, storage, folder.spill, watch, key, closing)
         if settings.database_url is None:
             await stack.board.void_claims(None)
             await stack.board.leave_leadership(LEADERSHIP, None)
@@ -109,11 +119,18 @@ async def open_shared_stack(settings: Settings) -> AsyncIterator[Stack]:
         spill = closing.enter_context(tempfile.TemporaryDirectory(prefix="batchmill-"))
         logins = _external(database, settings.database_owner_url)
         await bring_up_to_date(logins)
-        yield await _open(settings, logins.application, storage, Path(spill), _forever, closing)
+        key = webhook_key(settings)
+        yield await _open(settings, logins.application, storage, Path(spill), _forever, key, closing)
 
 
 async def _open(
-    settings: Settings, database_url: str, storage: str, spill: Path, watch: Watch, closing: AsyncExitStack
+    settings: Settings,
+    database_url: str,
+    storage: str,
+    spill: Path,
+    watch: Watch,
+    key: WebhookKey | None,
+    closing: AsyncExitStack,
 ) -> Stack:
     if settings.database_url is not None and await may_migrate(database_url):
         _logger.warning(
@@ -141,7 +158,17 @@ async def _open(
         watches.append(rabbit.watch)
         followers["relay"] = _relay(rabbit, database).handle
     journal = Journal(PostgresLog(database), ReadModels(database), bus)
-    return Stack(database, journal, WorkBoard(database), store, spill, partial(_all_of, watches), followers)
+    return Stack(
+        database,
+        journal,
+        WorkBoard(database),
+        store,
+        spill,
+        partial(_all_of, watches),
+        followers,
+        WebhookDeliveries(database),
+        key,
+    )
 
 
 def _relay(bus: RabbitBus, database: Database) -> Relay:
@@ -220,9 +247,12 @@ async def open_engine(
     settings: Settings, stack: Stack, roles: frozenset[Role] = EVERY_ROLE
 ) -> AsyncIterator[Engine]:
     """The engine over an open stack, with its upstream; not running yet."""
-    async with open_routes(settings) as routes:
+    async with open_routes(settings) as routes, open_post(settings) as post:
         options = _engine_options(settings, stack)
-        yield Engine(stack.journal, stack.board, stack.store, routes, options, roles, stack.followers)
+        sender = WebhookSender(stack.journal, stack.deliveries, post, stack.webhook_key)
+        announcer = WebhookAnnouncer(stack.journal.models, stack.deliveries, sender.wake)
+        followers = {**stack.followers, "webhooks": announcer.handle}
+        yield Engine(stack.journal, stack.board, stack.store, routes, options, roles, followers, sender)
 
 
 @asynccontextmanager

@@ -30,6 +30,7 @@ from engine.recorder import Recorder
 from engine.route_watch import RouteWatch
 from engine.routes import PausePolicy, Route
 from engine.upstream import Upstream
+from engine.webhook_sender import WebhookSender
 from engine.worker import Worker
 from events.batch import Batch
 from events.bus import Notice
@@ -74,10 +75,13 @@ class Engine:
         options: EngineOptions,
         roles: frozenset[Role] = EVERY_ROLE,
         followers: Mapping[str, Handle] | None = None,
+        webhooks: WebhookSender | None = None,
     ) -> None:
-        """`followers`: what the leader runs besides its own, by the names of their checkpoints."""
+        """`followers`: what the leader runs besides its own, by the names of their checkpoints; `webhooks`
+        sends what their follower has to tell."""
         self._journal = journal
         self._store = store
+        self._webhooks = webhooks
         self._options = options
         pauses = PausePolicy(first_wait=options.probe_interval, longest_wait=options.probe_interval_max)
         self.watches = {route.name: RouteWatch(route.name, upstream, pauses) for route, upstream in routes}
@@ -159,6 +163,8 @@ class Engine:
                 group.create_task(self._dispatcher.run(leadership))
                 group.create_task(self._expirer.run(leadership))
                 group.create_task(self._sweep())
+                if self._webhooks is not None:
+                    group.create_task(self._webhooks.run(leadership))
                 for follower in self._followers:
                     group.create_task(follower.run(leadership))
         finally:

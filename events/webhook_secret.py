@@ -62,6 +62,20 @@ class WebhookKey:
         return SECRET_PREFIX + base64.b64encode(hmac.digest(self._key, message, "sha256")).decode()
 
 
+def signing_secrets(key: WebhookKey | None, endpoint_id: str, traces: Sequence[SecretTrace]) -> list[str]:
+    """The secrets that traces belong to, in their order. Raises `SecretUnavailable`."""
+    return [require_key(key).secret(endpoint_id, trace) for trace in traces]
+
+
+def require_key(key: WebhookKey | None) -> WebhookKey:
+    """The key. Raises `SecretUnavailable` where there is none."""
+    if key is None:
+        raise SecretUnavailable(
+            "there is no webhook key: set BATCHMILL_WEBHOOK_KEY, the same for every process"
+        )
+    return key
+
+
 def signed_headers(delivery_id: str, second: int, body: bytes, secrets: Sequence[str]) -> Mapping[str, str]:
     """The three headers of Standard Webhooks for a body that is sent at `second` (Unix time), with one
     signature for each of `secrets` (`whsec_…`)."""

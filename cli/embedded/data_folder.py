@@ -3,6 +3,7 @@
     <data folder>/           0700
         lock                 held with flock by the process that runs here; its pid inside
         database-url         where the running database answers, for the other commands
+        webhook-key          what the signing secrets of webhooks are derived from
         postgres/            the embedded database
         files/               uploaded and produced files
         spill/               what a run puts aside while it works
@@ -14,6 +15,7 @@ never give: after `kill -9` the next start goes on at once, and two starts never
 import errno
 import fcntl
 import os
+import secrets
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -132,6 +134,23 @@ def running_database_url(path: Path) -> str | None:
         probe.connect(str(socket_folder_of(url) / SOCKET_NAME))
         return url
     return None
+
+
+def kept_webhook_key(path: Path) -> str:
+    """The webhook key of the data folder `path`; the first to ask makes it, at random, for good."""
+    file = path.expanduser().absolute() / "webhook-key"
+    if not file.exists():
+        draft = file.with_name(f"webhook-key.{secrets.token_hex(8)}")
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
+            new.write(secrets.token_hex(32) + "\n")
+            new.flush()
+            os.fsync(new.fileno())
+        try:
+            with suppress(FileExistsError):
+                os.link(draft, file)
+        finally:
+            draft.unlink()
+    return file.read_text().strip()
 
 
 def socket_folder_of(url: str) -> Path:

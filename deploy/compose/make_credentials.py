@@ -31,6 +31,7 @@ def make(folder: Path, owner_folder: Path) -> None:
     broker = keep(folder / "amqp-password", secrets.token_hex(24))
     keep(folder / "amqp-url", f"amqp://batchmill:{broker}@rabbitmq/")
     keep(folder / "api-key", f"sk-{secrets.token_urlsafe(32)}")
+    keep(folder / "webhook-key", secrets.token_hex(32))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ SECRETS = {
     "amqp-url": "amqp://batchmill:secret@rabbitmq/",
     "upstream-api-key": "secret",
     "api-key": "sk-secret",
+    "webhook-key": "secret" * 6,
 }
 
 
@@ -131,6 +132,7 @@ def test_the_passwords_of_the_compose_stack_are_made_once(tmp_path: Path) -> Non
         "BATCHMILL_DATABASE_OWNER_URL_FILE": str(owner_folder / "database-owner-url"),
         "BATCHMILL_AMQP_URL_FILE": str(folder / "amqp-url"),
         "BATCHMILL_API_KEY_FILE": str(folder / "api-key"),
+        "BATCHMILL_WEBHOOK_KEY_FILE": str(folder / "webhook-key"),
     }
     assert (folder / "login-password").read_text() in (load(environ=environ).settings.database_url or "")
 

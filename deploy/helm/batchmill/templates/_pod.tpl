@@ -67,6 +67,10 @@ A Deployment of one role. Takes (dict "root" $ "component" "api" "of" .Values.ap
 {{- $secrets = append $secrets (dict "name" $values.apiKey.existingSecret "key" $values.apiKey.key "path" "api-key") -}}
 {{- $_ := set $files "api_key" "api-key" -}}
 {{- end -}}
+{{- with $values.webhookKey.existingSecret -}}
+{{- $secrets = append $secrets (dict "name" . "key" $values.webhookKey.key "path" "webhook-key") -}}
+{{- $_ := set $files "webhook_key" "webhook-key" -}}
+{{- end -}}
 {{- $fixed := dict "host" "0.0.0.0" "drain" (printf "%ds" (int $values.drainSeconds)) -}}
 {{- $_ := set $fixed "storage_url" (required "storage.url must say where files are kept, as in s3://bucket/prefix" $values.storage.url) -}}
 {{- $_ := set $fixed "upstream_url" (required "upstream.url must name the server that answers the lines, with its /v1" $values.upstream.url) -}}

@@ -1,0 +1,34 @@
+"""What webhooks need of the settings: the key of their secrets, and the post that carries messages out."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import ip_network
+
+from cli.settings import Settings
+from engine.webhook_poster import WebhookPoster
+from events.migrate import program_version
+from events.public_address import AddressRule
+from events.webhook_secret import WebhookKey
+
+
+def address_rule(settings: Settings) -> AddressRule:
+    """Which addresses may be called."""
+    return AddressRule([ip_network(network) for network in settings.webhook_networks])
+
+
+def webhook_key(settings: Settings, kept: str | None = None) -> WebhookKey | None:
+    """The key that is set, or else the one `kept` beside an embedded database; None where there is none."""
+    text = settings.webhook_key or kept
+    return None if text is None else WebhookKey(text)
+
+
+@asynccontextmanager
+async def open_post(settings: Settings) -> AsyncIterator[WebhookPoster]:
+    """The post, for as long as the block runs."""
+    post = WebhookPoster(
+        address_rule(settings), f"batchmill/{program_version()}", timeout=settings.webhook_timeout
+    )
+    try:
+        yield post
+    finally:
+        await post.close()

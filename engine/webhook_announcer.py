@@ -1,0 +1,50 @@
+"""The follower that makes of each end of a batch a message to every endpoint that wants to hear of it."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from events.event import RecordedEvent
+from events.read_models import ModelWrite, ReadModels
+from events.webhook_deliveries import NewDelivery, WebhookDeliveries
+from events.webhook_endpoint import WebhookEndpoint
+from events.webhook_event import announcement_of, delivery_id
+
+MOST_ENDPOINTS: Final = 100
+"""Endpoints of one project that are told."""
+
+
+class WebhookAnnouncer:
+    """`handle` is what its follower calls. `made` is called when there is something to send."""
+
+    def __init__(
+        self, models: ReadModels, deliveries: WebhookDeliveries, made: Callable[[], None] = lambda: None
+    ) -> None:
+        self._models = models
+        self._deliveries = deliveries
+        self._made = made
+
+    async def handle(self, events: Sequence[RecordedEvent]) -> Sequence[ModelWrite]:
+        """Adds the messages of these events; writes no read models.
+
+        The id of a message follows from its event and endpoint, so that what is handled again adds nothing:
+        that it is added before the checkpoint moves, and not with it, makes no difference. An endpoint hears
+        of nothing that happened before it was made.
+        """
+        made = [delivery for event in events for delivery in await self._messages(event)]
+        await self._deliveries.add(made)
+        if made:
+            self._made()
+        return ()
+
+    async def _messages(self, event: RecordedEvent) -> list[NewDelivery]:
+        announcement = announcement_of(event)
+        if announcement is None:
+            return []
+        endpoints = await self._models.page(WebhookEndpoint, event.project_id, limit=MOST_ENDPOINTS)
+        return [
+            NewDelivery(delivery_id(announcement.id, seen.id), seen.id, event.project_id, announcement)
+            for seen in endpoints.objects
+            if seen.state.open
+            and announcement.type in seen.state.event_types
+            and seen.state.created_at <= announcement.happened_at
+        ]

@@ -1,0 +1,118 @@
+"""What a leader has for webhooks, on a real database, and what clients do there."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from ipaddress import ip_network
+
+from engine.webhook_announcer import WebhookAnnouncer
+from engine.webhook_poster import WebhookPoster
+from engine.webhook_sender import Schedule, WebhookSender
+from events.batch import BatchCompleted, BatchFinalizing
+from events.catalog import Event, new_event
+from events.follower import Follower
+from events.journal import Decision, Journal
+from events.local_bus import LocalBus
+from events.log import Board, Row
+from events.public_address import AddressRule
+from events.webhook_deliveries import Delivery, WebhookDeliveries
+from events.webhook_endpoint import (
+    DeleteWebhookEndpoint,
+    WebhookEndpoint,
+    WebhookEndpointCommand,
+    WebhookEndpointCreated,
+    decide,
+    fresh_endpoint_id,
+)
+from events.webhook_event import WEBHOOK_TYPES
+from events.webhook_secret import WebhookKey
+from tests.events.stage import PROJECT, Stage
+from tests.receiver import PATIENCE
+
+KEY = WebhookKey("the key of this installation")
+
+
+def at_once(attempts: int, _: float) -> float | None:
+    """A schedule without waits: five attempts."""
+    return 0.0 if attempts < 5 else None
+
+
+class Mailroom:
+    """What a leader has for webhooks, on a database; and what a client does there."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.journal = Journal(stage.log, stage.models, LocalBus())
+        self.deliveries = WebhookDeliveries(stage.database)
+        self.announcer = WebhookAnnouncer(stage.models, self.deliveries, lambda: self.wake())
+        self.wake: Callable[[], None] = lambda: None
+        self.secrets: dict[str, str] = {}
+
+    async def endpoint(self, url: str, *types: str, project: str = PROJECT) -> str:
+        id = fresh_endpoint_id()
+        self.secrets[id], trace = KEY.fresh(id)
+        created = WebhookEndpointCreated("n", url, types or WEBHOOK_TYPES, trace)
+        row = Row("webhook_endpoint", id, project)
+        await self.journal.record(Decision([new_event(id, project, created)], rows=[row], expect={id: 0}))
+        return id
+
+    async def command(self, id: str, command: WebhookEndpointCommand) -> None:
+        hidden = isinstance(command, DeleteWebhookEndpoint)
+        await self.journal.carry_out(
+            WebhookEndpoint,
+            id,
+            lambda seen: Decision(
+                [new_event(id, seen.project_id, event) for event in decide(seen.state, command)],
+                rows=[Row("webhook_endpoint", id, seen.project_id, hidden=True)] if hidden else [],
+            ),
+        )
+
+    async def ended_batch(self, project: str = PROJECT) -> str:
+        batch_id = await self.stage.running_batch(1, project)
+        ends: list[Event] = [BatchFinalizing("done"), BatchCompleted("file-1", None)]
+        await self.stage.log.append(
+            [new_event(batch_id, project, event) for event in ends], board=Board(batch_id, project, None)
+        )
+        return batch_id
+
+    async def announce(self) -> None:
+        """Follows the log to its end."""
+        follower = Follower("webhooks", self.stage.log, self.stage.models, self.announcer.handle)
+        follower.position = await self.stage.models.checkpoint("webhooks")
+        while await follower.step(None):
+            pass
+
+    async def delivery(self, endpoint_id: str) -> Delivery:
+        [delivery], _ = await self.deliveries.page(endpoint_id, after=None, limit=2)
+        return delivery
+
+    async def settled(self, endpoint_id: str, holds: Callable[[Delivery], bool]) -> Delivery:
+        """The one delivery of an endpoint, as soon as something holds of it."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                found = await self.delivery(endpoint_id)
+                if holds(found):
+                    return found
+                await asyncio.sleep(0.02)
+
+    @asynccontextmanager
+    async def sending(
+        self,
+        *,
+        schedule: Schedule = at_once,
+        timeout: float = 20.0,
+        key: WebhookKey | None = KEY,
+        networks: tuple[str, ...] = ("127.0.0.0/8",),
+    ) -> AsyncIterator[None]:
+        """A leader sends for as long as the block runs."""
+        post = WebhookPoster(AddressRule([ip_network(n) for n in networks]), "test", timeout=timeout)
+        sender = WebhookSender(self.journal, self.deliveries, post, key, schedule=schedule)
+        self.wake = sender.wake
+        running = asyncio.create_task(sender.run(await self.stage.lead("lead")))
+        try:
+            yield
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+            await post.close()

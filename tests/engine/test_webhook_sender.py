@@ -1,0 +1,310 @@
+"""Ends of batches are told to whoever wants to hear of them: at least once, and to each in its own time."""
+
+import asyncio
+import json
+import statistics
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from uuid import uuid4
+
+import pytest
+from openai import OpenAI
+from openai.types.webhooks import BatchCompletedWebhookEvent
+
+from engine.webhook_sender import EACH, WebhookSender
+from events.errors import LeadershipLost
+from events.webhook_endpoint import (
+    DeleteWebhookEndpoint,
+    DisableWebhookEndpoint,
+    RotateWebhookSecret,
+    WebhookEndpoint,
+    WebhookEndpointCommand,
+)
+from events.webhook_post import WebhookPost
+from events.webhook_secret import WebhookKey
+from tests.engine.mailroom import KEY, Mailroom
+from tests.events.stage import open_stage
+from tests.postgres import Database
+from tests.receiver import PATIENCE, Heard, answer, receiver, silent
+
+
+@pytest.fixture
+async def mailroom(database: Database) -> AsyncIterator[Mailroom]:
+    async with open_stage(database.app_url) as stage:
+        yield Mailroom(stage)
+
+
+async def test_the_end_of_a_batch_is_told_signed_and_once(mailroom: Mailroom) -> None:
+    async with receiver() as hearing:
+        endpoint = await mailroom.endpoint(hearing.url("/hook"))
+        batch_id = await mailroom.ended_batch()
+        await mailroom.announce()
+        async with mailroom.sending():
+            delivery = await mailroom.settled(endpoint, lambda d: d.state == "delivered")
+    [heard] = hearing.heard
+    client = OpenAI(api_key="sk-none")
+    event = client.webhooks.unwrap(heard.body, heard.headers, secret=mailroom.secrets[endpoint])
+    assert isinstance(event, BatchCompletedWebhookEvent)
+    assert event.data.id == batch_id
+    assert heard.headers["webhook-id"] == delivery.id
+    assert (delivery.status, delivery.attempts, delivery.batch_id) == (204, 1, batch_id)
+
+
+async def test_only_who_asked_is_told(mailroom: Mailroom) -> None:
+    async with receiver() as hearing:
+        early = await mailroom.ended_batch()
+        await asyncio.sleep(1.1)  # times are whole seconds
+        wanting = await mailroom.endpoint(hearing.url("/wanting"), "batch.completed", "batch.failed")
+        silent_ones = [
+            await mailroom.endpoint(hearing.url("/other-type"), "batch.expired"),
+            await mailroom.endpoint(hearing.url("/other-project"), project="other"),
+            deleted := await mailroom.endpoint(hearing.url("/deleted")),
+            disabled := await mailroom.endpoint(hearing.url("/disabled")),
+        ]
+        await mailroom.command(deleted, DeleteWebhookEndpoint())
+        await mailroom.command(disabled, DisableWebhookEndpoint("for a test"))
+        late = await mailroom.ended_batch()
+        await mailroom.announce()
+        assert (await mailroom.delivery(wanting)).batch_id == late != early
+        for endpoint in silent_ones:
+            assert await mailroom.deliveries.page(endpoint, after=None, limit=1) == ([], False)
+
+
+async def test_what_is_announced_twice_is_sent_once(mailroom: Mailroom) -> None:
+    async with receiver() as hearing:
+        endpoint = await mailroom.endpoint(hearing.url())
+        await mailroom.ended_batch()
+        events = await mailroom.stage.log.read(after=0)
+        for _ in range(2):  # a leader that died before its checkpoint moved, and the next one
+            await mailroom.announcer.handle(events)
+        async with mailroom.sending():
+            await mailroom.settled(endpoint, lambda d: d.state == "delivered")
+        await mailroom.announcer.handle(events)
+        assert await mailroom.deliveries.due([], 9) == []
+    assert len(hearing.heard) == 1
+
+
+async def test_a_receiver_that_fails_is_tried_until_it_takes_the_message(mailroom: Mailroom) -> None:
+    answers = [answer(500), answer(302, "location: http://127.0.0.1:1/"), answer(429), answer(200)]
+    async with receiver(lambda _: answers.pop(0)) as hearing:
+        endpoint = await mailroom.endpoint(hearing.url())
+        await mailroom.ended_batch()
+        await mailroom.announce()
+        async with mailroom.sending():
+            delivery = await mailroom.settled(endpoint, lambda d: d.state == "delivered")
+    assert delivery.attempts == len(hearing.heard) == 4
+    assert len({heard.headers["webhook-id"] for heard in hearing.heard}) == 1
+    assert len({heard.body for heard in hearing.heard}) == 1
+
+
+async def test_a_receiver_that_never_takes_it_is_given_up_and_may_be_asked_again(mailroom: Mailroom) -> None:
+    async with receiver(lambda _: answer(500)) as hearing:
+        endpoint = await mailroom.endpoint(hearing.url())
+        await mailroom.ended_batch()
+        await mailroom.announce()
+        async with mailroom.sending():
+            failed = await mailroom.settled(endpoint, lambda d: d.state == "failed")
+            assert (failed.attempts, failed.status, failed.error) == (5, 500, "the receiver answered 500")
+            hearing.answering = lambda _: answer(200)
+            await mailroom.deliveries.redeliver(endpoint, failed.id)
+            again = await mailroom.settled(endpoint, lambda d: d.state == "delivered")
+    assert (again.attempts, again.error) == (6, None)
+
+
+async def test_an_attempt_that_failed_waits_as_the_schedule_says(mailroom: Mailroom) -> None:
+    async with receiver(lambda _: answer(503)) as hearing:
+        endpoint = await mailroom.endpoint(hearing.url())
+        await mailroom.ended_batch()
+        await mailroom.announce()
+        async with mailroom.sending(schedule=lambda attempts, _: 3600.0 * attempts):
+            delivery = await mailroom.settled(endpoint, lambda d: d.attempts > 0)
+    assert delivery.due_at is not None
+    assert delivery.attempted_at is not None
+    assert delivery.due_at - delivery.attempted_at in (3599, 3600, 3601)
+    assert len(hearing.heard) == 1
+
+
+async def test_410_disables_the_endpoint(mailroom: Mailroom) -> None:
+    async with receiver(lambda _: answer(410)) as hearing:
+        endpoint = await mailroom.endpoint(hearing.url())
+        await mailroom.ended_batch()
+        await mailroom.announce()
+        async with mailroom.sending():
+            delivery = await mailroom.settled(endpoint, lambda d: d.state == "failed")
+        seen = await mailroom.stage.models.get(WebhookEndpoint, endpoint)
+        assert (delivery.status, seen.state.disabled_because) == (410, "the receiver answered 410")
+        await mailroom.ended_batch()
+        await mailroom.announce()
+        assert len((await mailroom.deliveries.page(endpoint, after=None, limit=9))[0]) == 1
+
+
+@pytest.mark.parametrize("end", [DeleteWebhookEndpoint(), DisableWebhookEndpoint("for a test")])
+async def test_what_waits_for_an_endpoint_that_is_no_more_is_not_sent(
+    mailroom: Mailroom, end: WebhookEndpointCommand
+) -> None:
+    async with receiver() as hearing:
+        endpoint = await mailroom.endpoint(hearing.url())
+        await mailroom.ended_batch()
+        await mailroom.announce()
+        await mailroom.command(endpoint, end)
+        async with mailroom.sending():
+            delivery = await mailroom.settled(endpoint, lambda d: d.state == "failed")
+    assert (hearing.heard, delivery.attempts) == ([], 0)
+    assert delivery.error is not None
+
+
+async def test_both_secrets_sign_while_they_overlap(mailroom: Mailroom) -> None:
+    client = OpenAI(api_key="sk-none")
+    async with receiver() as hearing:
+        endpoint = await mailroom.endpoint(hearing.url())
+        secret, trace = KEY.fresh(endpoint)
+        await mailroom.command(endpoint, RotateWebhookSecret(trace, keep_old=True))
+        await mailroom.ended_batch()
+        await mailroom.announce()
+        async with mailroom.sending():
+            [heard] = await hearing.until(1)
+    for known in (secret, mailroom.secrets[endpoint]):
+        client.webhooks.verify_signature(heard.body, heard.headers, secret=known)
+    assert len(heard.headers["webhook-signature"].split()) == 2
+
+
+@pytest.mark.parametrize("key", [None, WebhookKey("another")])
+async def test_without_the_right_key_messages_wait_and_say_so(
+    mailroom: Mailroom, key: WebhookKey | None
+) -> None:
+    async with receiver() as hearing:
+        endpoint = await mailroom.endpoint(hearing.url())
+        await mailroom.ended_batch()
+        await mailroom.announce()
+        async with mailroom.sending(key=key):
+            delivery = await mailroom.settled(endpoint, lambda d: d.error is not None)
+        assert (delivery.state, delivery.attempts, hearing.heard) == ("pending", 0, [])
+        assert "BATCHMILL_WEBHOOK_KEY" in (delivery.error or "")
+
+
+async def test_a_private_address_is_not_called_and_the_delivery_says_so(mailroom: Mailroom) -> None:
+    async with receiver() as inside:
+        endpoint = await mailroom.endpoint(inside.url(host="localhost"))
+        await mailroom.ended_batch()
+        await mailroom.announce()
+        async with mailroom.sending(networks=()):
+            delivery = await mailroom.settled(endpoint, lambda d: d.state == "failed")
+    assert "is not a public address" in (delivery.error or "")
+    assert inside.heard == []
+
+
+async def test_what_was_under_way_when_its_sender_died_is_sent_again(mailroom: Mailroom) -> None:
+    async with receiver(silent) as hearing:
+        endpoint = await mailroom.endpoint(hearing.url())
+        await mailroom.ended_batch()
+        await mailroom.announce()
+        async with mailroom.sending():
+            await hearing.until(1)
+        assert (await mailroom.delivery(endpoint)).attempts == 0
+        hearing.answering = lambda _: answer(200)
+        async with mailroom.sending():
+            await mailroom.settled(endpoint, lambda d: d.state == "delivered")
+    assert len({heard.headers["webhook-id"] for heard in hearing.heard}) == 1
+    assert len(hearing.heard) == 2
+
+
+async def test_who_was_replaced_records_nothing(mailroom: Mailroom) -> None:
+    class Replacing:
+        async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+            await mailroom.stage.lead("lead")
+            return 200
+
+    endpoint = await mailroom.endpoint("https://hooks.example.com/")
+    await mailroom.ended_batch()
+    await mailroom.announce()
+    post: WebhookPost = Replacing()
+    sender = WebhookSender(mailroom.journal, mailroom.deliveries, post, KEY)
+    with pytest.raises(BaseExceptionGroup) as ended:
+        await sender.run(await mailroom.stage.lead("lead"))
+    assert ended.group_contains(LeadershipLost)
+    assert (await mailroom.delivery(endpoint)).state == "pending"
+
+
+class Crowd:
+    """How many messages are under way at once to each path."""
+
+    def __init__(self, wait: Callable[[str], Awaitable[None]]) -> None:
+        self._wait = wait
+        self.now: dict[str, int] = {}
+        self.most: dict[str, int] = {}
+
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+        self.now[url] = self.now.get(url, 0) + 1
+        self.most[url] = max(self.most.get(url, 0), self.now[url])
+        try:
+            await self._wait(url)
+        finally:
+            self.now[url] -= 1
+        return 200
+
+
+async def test_an_endpoint_gets_so_many_messages_at_once(mailroom: Mailroom) -> None:
+    full = asyncio.Event()
+    go = asyncio.Event()
+
+    async def wait(url: str) -> None:
+        if crowd.now[url] == EACH:
+            full.set()
+        await go.wait()
+
+    crowd = Crowd(wait)
+    endpoint = await mailroom.endpoint("https://hooks.example.com/")
+    for _ in range(3 * EACH):
+        await mailroom.ended_batch()
+    await mailroom.announce()
+    sender = WebhookSender(mailroom.journal, mailroom.deliveries, crowd, KEY)
+    running = asyncio.create_task(sender.run(await mailroom.stage.lead("lead")))
+    async with asyncio.timeout(PATIENCE):
+        await full.wait()
+        go.set()
+        while True:
+            sent, _ = await mailroom.deliveries.page(endpoint, after=None, limit=99)
+            if all(delivery.state == "delivered" for delivery in sent):
+                break
+            await asyncio.sleep(0.02)
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    assert crowd.most == {"https://hooks.example.com/": EACH}
+
+
+async def test_one_that_hangs_delays_no_other(mailroom: Mailroom) -> None:
+    """One receiver hangs, with a long queue that came first; fifty others get theirs meanwhile."""
+
+    def answering(heard: Heard) -> bytes | None:
+        return None if heard.path == "/hangs" else answer(200)
+
+    async def delays(*, hanging: bool) -> list[float]:
+        project = f"project-{uuid4().hex}"
+        async with receiver(answering) as hearing:
+            if hanging:
+                await mailroom.endpoint(hearing.url("/hangs"), project=project)
+                for _ in range(5 * EACH):
+                    await mailroom.ended_batch(project)
+                await mailroom.announce()
+            paths = {f"/{n}" for n in range(50)}
+            for path in paths:
+                await mailroom.endpoint(hearing.url(path), project=project)
+            async with mailroom.sending():
+                if hanging:
+                    await hearing.until(EACH)
+                batch_id = await mailroom.ended_batch(project)
+                began = asyncio.get_running_loop().time()
+                await mailroom.announce()
+                await hearing.until(50 + (EACH if hanging else 0))
+            heard = [one for one in hearing.heard if one.path in paths]
+            assert {one.path for one in heard} == paths
+            assert all(json.loads(one.body)["data"]["id"] == batch_id for one in heard)
+            return [one.at - began for one in heard]
+
+    alone, beside = await delays(hanging=False), await delays(hanging=True)
+    print(
+        f"\n50 receivers, from the end of the batch: alone {statistics.median(alone) * 1e3:.0f} ms (median), "
+        f"{max(alone) * 1e3:.0f} ms (last); beside one that hangs {statistics.median(beside) * 1e3:.0f} ms, "
+        f"{max(beside) * 1e3:.0f} ms"
+    )
