@@ -4,7 +4,20 @@ from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.routes import HTTPRoute
 
-from api import batch_errors, batch_events, batch_line, batch_results, batches, files, health, models, uploads
+from api import (
+    batch_errors,
+    batch_events,
+    batch_line,
+    batch_results,
+    batches,
+    files,
+    health,
+    models,
+    uploads,
+    validation,
+    webhook_deliveries,
+    webhook_endpoints,
+)
 from api.auth import require_key
 from api.errors import answer_error
 from api.exchange import Exchange
@@ -28,6 +41,7 @@ def create_app(services: ApiServices) -> Litestar:
             batch_results.stream_results,
             batch_errors.list_errors,
             batch_line.retrieve_line,
+            validation.validate_input,
             files.upload_file,
             files.list_files,
             files.retrieve_file,
@@ -39,6 +53,17 @@ def create_app(services: ApiServices) -> Litestar:
             uploads.cancel_upload,
             models.list_models,
             models.retrieve_model,
+            webhook_endpoints.create_endpoint,
+            webhook_endpoints.list_endpoints,
+            webhook_endpoints.retrieve_endpoint,
+            webhook_endpoints.update_endpoint,
+            webhook_endpoints.delete_endpoint,
+            webhook_endpoints.rotate_secret,
+            webhook_endpoints.test_endpoint,
+            webhook_endpoints.enable_endpoint,
+            webhook_endpoints.list_event_types,
+            webhook_deliveries.list_deliveries,
+            webhook_deliveries.redeliver,
         ],
     )
     for known in v1.routes:

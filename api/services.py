@@ -1,6 +1,8 @@
 """What the API is given to work with, and the limits it keeps."""
 
 import asyncio
+import tempfile
+from pathlib import Path
 
 import msgspec
 
@@ -8,6 +10,7 @@ from api.model_source import ModelSource
 from api.open_streams import OpenStreams
 from api.rates import Limit, Rates
 from api.turns import Turns
+from api.webhook_services import WebhookServices
 from events.journal import Journal
 from events.work import WorkBoard
 from storage.store import Store
@@ -23,8 +26,8 @@ class ApiOptions(msgspec.Struct, frozen=True, kw_only=True):
     `max_upload_bytes` is of a file that comes in parts, each at most `max_part_bytes`.
     `completion_windows` are offers, see `api/windows.py`. Of `requests_per_minute` and `batches_per_hour`,
     which each project may have, 0 is any number. Below `free_space_floor` bytes of free storage no upload is
-    taken. `cancel_grace` is what the lines in flight of a cancelled batch have to end. `max_line_bytes` is of
-    a line of a batch's input.
+    taken. `cancel_grace` is what the lines in flight of a cancelled batch have to end. `max_line_bytes` and
+    `max_batch_lines` are of a batch's input; what does not fit in memory meanwhile goes to `spill_folder`.
     """
 
     max_batch_file_bytes: int = 200 * MIB
@@ -37,6 +40,8 @@ class ApiOptions(msgspec.Struct, frozen=True, kw_only=True):
     free_space_floor: int = 1024 * MIB
     cancel_grace: float = 30.0
     max_line_bytes: int = 16 * MIB
+    max_batch_lines: int = 50_000
+    spill_folder: Path = Path(tempfile.gettempdir())
 
     @property
     def request_limit(self) -> Limit:
@@ -61,6 +66,7 @@ class ApiServices(msgspec.Struct, frozen=True):
     board: WorkBoard
     store: Store
     models: ModelSource
+    webhooks: WebhookServices
     options: ApiOptions = ApiOptions()
     streams: OpenStreams = msgspec.field(default_factory=OpenStreams)
     searches: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(SEARCHES))

@@ -40,6 +40,7 @@ def api(
 async def _serve(settings: Settings) -> None:
     from api.app import create_app
     from api.services import ApiServices
+    from api.webhook_services import WebhookServices
     from cli.api_parts import UpstreamModels, api_options
     from cli.garbage import collect_less
     from cli.keys import first_key
@@ -47,6 +48,7 @@ async def _serve(settings: Settings) -> None:
     from cli.logs import set_up_logs
     from cli.serve import announce
     from cli.stack import open_routes, open_shared_stack
+    from cli.webhook_parts import address_rule, open_post
     from engine.route_watch import RouteWatch
     from events.migrate import program_version
 
@@ -58,6 +60,7 @@ async def _serve(settings: Settings) -> None:
         stack = await closing.enter_async_context(open_shared_stack(settings))
         secret = await first_key(stack.journal, settings.api_key, make=is_loopback(settings.host))
         routes = await closing.enter_async_context(open_routes(settings))
+        post = await closing.enter_async_context(open_post(settings))
         services = ApiServices(
             journal=stack.journal,
             board=stack.board,
@@ -65,7 +68,8 @@ async def _serve(settings: Settings) -> None:
             models=UpstreamModels(
                 {route.name: RouteWatch(route.name, upstream) for route, upstream in routes}
             ),
-            options=api_options(settings),
+            webhooks=WebhookServices(stack.deliveries, post, address_rule(settings), stack.webhook_key),
+            options=api_options(settings, stack.spill),
         )
         server = HttpServer(create_app(services), listener, settings.drain)
         ending.on_hurry(server.hurry)

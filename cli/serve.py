@@ -57,12 +57,14 @@ async def serve_until_stopped(settings: Settings, told: Told, stopping: asyncio.
     hears the URL and the first key as soon as requests are taken."""
     from api.app import create_app
     from api.services import ApiServices
+    from api.webhook_services import WebhookServices
     from cli.api_parts import UpstreamModels, api_options
     from cli.garbage import collect_less
     from cli.keys import first_key
     from cli.listening import HttpServer, is_loopback, listen, url_of
     from cli.logs import set_up_logs
     from cli.stack import open_engine, open_stack
+    from cli.webhook_parts import address_rule, open_post
     from events.migrate import program_version
 
     set_up_logs(settings.log_level, settings.log_format)
@@ -73,12 +75,14 @@ async def serve_until_stopped(settings: Settings, told: Told, stopping: asyncio.
         stack = await closing.enter_async_context(open_stack(settings))
         secret = await first_key(stack.journal, settings.api_key, make=is_loopback(settings.host))
         engine = await closing.enter_async_context(open_engine(settings, stack))
+        post = await closing.enter_async_context(open_post(settings))
         services = ApiServices(
             journal=stack.journal,
             board=stack.board,
             store=stack.store,
             models=UpstreamModels(engine.watches),
-            options=api_options(settings),
+            webhooks=WebhookServices(stack.deliveries, post, address_rule(settings), stack.webhook_key),
+            options=api_options(settings, stack.spill),
         )
         server = HttpServer(create_app(services), listener, settings.drain)
         ending.on_hurry(server.hurry)

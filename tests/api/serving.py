@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -20,6 +21,8 @@ from api.app import create_app
 from api.http_protocol import EnvelopeProtocol
 from api.model_source import ModelObject, ModelsUnavailable
 from api.services import ApiOptions, ApiServices
+from api.webhook_services import WebhookServices
+from engine.webhook_poster import WebhookPoster
 from events.batch import Batch, BatchEvent, BatchStarted, LinesCompleted, Usage
 from events.catalog import new_event
 from events.database import Database
@@ -31,8 +34,11 @@ from events.local_bus import LocalBus
 from events.log import Board, Row
 from events.planning import Plan, Planning
 from events.postgres_log import PostgresLog
+from events.public_address import AddressRule
 from events.read_models import ReadModels
 from events.validator import LineRules
+from events.webhook_deliveries import WebhookDeliveries
+from events.webhook_secret import WebhookKey
 from events.work import WorkBoard
 from storage.local_folder import LocalFolder
 from storage.store import Store
@@ -43,6 +49,8 @@ T = TypeVar("T")
 
 MIB = 1 << 20
 BEGAN_MS = 1_790_000_000_000
+RULE = AddressRule([ip_network("127.0.0.0/8")])
+WEBHOOK_KEY = WebhookKey("the key of this installation")
 OPTIONS = ApiOptions(
     max_batch_file_bytes=2 * MIB,
     max_file_bytes=4 * MIB,
@@ -101,6 +109,7 @@ class Served:
         self.models = services.models
         self.store = services.store
         self.rates = services.rates
+        self.deliveries = services.webhooks.deliveries
         self.streams = services.streams
         self.folder = folder
         self.loop = asyncio.get_running_loop()
@@ -170,11 +179,13 @@ async def listening(database_url: str, folder: Path, options: ApiOptions) -> Asy
     """The API on a free port of this process, served by the running loop."""
     database = await Database.open(database_url)
     store = SwitchableStore(LocalFolder(folder))
+    post = WebhookPoster(RULE, "batchmill/test", timeout=2.0)
     services = ApiServices(
         Journal(PostgresLog(database), ReadModels(database), LocalBus()),
         WorkBoard(database),
         store,
         KnownModels(),
+        WebhookServices(WebhookDeliveries(database), post, RULE, WEBHOOK_KEY),
         options,
     )
     config = uvicorn.Config(
@@ -194,6 +205,7 @@ async def listening(database_url: str, folder: Path, options: ApiOptions) -> Asy
         finally:
             server.should_exit = True
             await task
+            await post.close()
             await store.real.close()
             await database.close()
 
