@@ -1,8 +1,5 @@
 """`/v1/webhook_endpoints`: create, list, retrieve, update, delete, rotate, test, and the types of events."""
 
-import time
-from uuid import uuid4
-
 from litestar import delete, post, route
 from litestar.params import FromPath
 
@@ -26,13 +23,13 @@ from api.wire import ListObject, list_object
 from events.read_models import Seen
 from events.webhook_endpoint import DeleteWebhookEndpoint, EnableWebhookEndpoint, WebhookEndpoint
 from events.webhook_endpoints import TooManyEndpoints, WebhookEndpoints
-from events.webhook_event import WEBHOOK_TYPES, Announcement
+from events.webhook_event import WEBHOOK_TYPES
 from events.webhook_post import NotAnswered
-from events.webhook_secret import SecretUnavailable, signed_headers, signing_secrets
+from events.webhook_sample import send_sample
+from events.webhook_secret import SecretUnavailable
 
 _PER_PAGE = 20
 _MOST = 100
-_SAMPLE_BATCH = "batch_" + "0" * 32
 
 
 @post("/webhook_endpoints", status_code=200)
@@ -117,13 +114,8 @@ async def test_endpoint(request: ApiRequest, endpoint_id: FromPath[str]) -> Endp
     webhooks = services_of(request).webhooks
     seen = await endpoint_of(request, endpoint_id)
     type_ = parse_test(await whole_body(request))
-    second = int(time.time())
-    body = Announcement(f"evt_{uuid4().hex}", type_, _SAMPLE_BATCH, second).body()
     try:
-        secrets = signing_secrets(webhooks.key, endpoint_id, seen.state.signing(second))
-        status = await webhooks.post.send(
-            seen.state.url, signed_headers(f"wh_{uuid4().hex}", second, body, secrets), body
-        )
+        status = await send_sample(webhooks.post, webhooks.key, seen, type_)
     except SecretUnavailable as error:
         raise _no_key(error) from error
     except NotAnswered as error:

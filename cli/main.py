@@ -45,6 +45,7 @@ COMMANDS = (
     Command("files", "cli.remote.files:app", "See and move the files of a running server."),
     Command("keys", "cli.keys:app", "Make, list and revoke the keys of projects."),
     Command("config", "cli.config:config", "Show the settings in force and where they came from."),
+    Command("webhooks", "cli.webhooks:app", "Say who is told of the ends of batches."),
     Command("migrate", "cli.migrate:migrate", "Bring the database's schema up to date."),
     Command("rebuild", "cli.rebuild:rebuild", "Fold the read models again from the log."),
     Command(
