@@ -1,6 +1,7 @@
 """Who is called by webhooks: an HTTP server on loopback that answers as a test says, and remembers."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -77,10 +78,12 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiver(answering: Answering = taken, host: str = "127.0.0.1") -> AsyncIterator[Receiver]:
+async def receiver(
+    answering: Answering = taken, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Receiver]:
     """A receiver on a free port, for as long as the block runs."""
     found = Receiver(host, 0, answering)
-    server = await asyncio.start_server(found._serve, host, 0)
+    server = await asyncio.start_server(found._serve, host, 0, ssl=tls)
     found.port = server.sockets[0].getsockname()[1]
     try:
         yield found

@@ -25,6 +25,7 @@ from events.webhook_endpoint import (
     fresh_endpoint_id,
 )
 from events.webhook_event import WEBHOOK_TYPES
+from events.webhook_post import WebhookPost
 from events.webhook_secret import WebhookKey
 from tests.events.stage import PROJECT, Stage
 from tests.receiver import PATIENCE
@@ -100,13 +101,13 @@ class Mailroom:
         self,
         *,
         schedule: Schedule = at_once,
-        timeout: float = 20.0,
         key: WebhookKey | None = KEY,
         networks: tuple[str, ...] = ("127.0.0.0/8",),
+        by: WebhookPost | None = None,
     ) -> AsyncIterator[None]:
-        """A leader sends for as long as the block runs."""
-        post = WebhookPoster(AddressRule([ip_network(n) for n in networks]), "test", timeout=timeout)
-        sender = WebhookSender(self.journal, self.deliveries, post, key, schedule=schedule)
+        """A leader sends for as long as the block runs, over HTTP unless `by` something else."""
+        http = WebhookPoster(AddressRule([ip_network(n) for n in networks]), "test")
+        sender = WebhookSender(self.journal, self.deliveries, by or http, key, schedule=schedule)
         self.wake = sender.wake
         running = asyncio.create_task(sender.run(await self.stage.lead("lead")))
         try:
@@ -115,4 +116,4 @@ class Mailroom:
             running.cancel()
             with suppress(asyncio.CancelledError):
                 await running
-            await post.close()
+            await http.close()

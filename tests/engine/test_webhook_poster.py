@@ -2,15 +2,19 @@
 
 import asyncio
 import socket
+import ssl
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 
 from engine.webhook_poster import WebhookPoster
 from events.public_address import AddressRule
 from events.webhook_post import NotAnswered
+from tests.certificate import make_certificate
 from tests.receiver import answer, receiver, silent
 
 LOOPBACK = AddressRule([ip_network("127.0.0.0/8")])
@@ -143,9 +147,16 @@ async def test_a_public_address_is_not_called_without_tls(monkeypatch: pytest.Mo
     assert await failure("http://one.example/") == "not called: 1.1.1.1 would be called without TLS"
 
 
-async def test_a_name_server_that_hangs_holds_up_no_other_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    import threading
+async def test_a_certificate_that_nobody_trusts_is_not_trusted(tmp_path: Path) -> None:
+    made = make_certificate(tmp_path)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(made.certificate, made.key)
+    async with receiver(tls=tls) as hearing:
+        assert await failure(hearing.url().replace("http:", "https:")) == "no trusted TLS connection"
+    assert hearing.heard == []
 
+
+async def test_a_name_server_that_hangs_holds_up_no_other_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     answered = threading.Event()
 
     def hanging(host: str, *_: object, **__: object) -> list[tuple[object, ...]]:

@@ -3,8 +3,7 @@
 import asyncio
 import json
 import statistics
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
 from uuid import uuid4
 
 import pytest
@@ -20,7 +19,7 @@ from events.webhook_endpoint import (
     WebhookEndpoint,
     WebhookEndpointCommand,
 )
-from events.webhook_post import WebhookPost
+from events.webhook_post import NotAnswered, WebhookPost
 from events.webhook_secret import WebhookKey
 from tests.engine.mailroom import KEY, Mailroom
 from tests.events.stage import open_stage
@@ -226,51 +225,52 @@ async def test_who_was_replaced_records_nothing(mailroom: Mailroom) -> None:
 
 
 class Crowd:
-    """How many messages are under way at once to each path."""
+    """A post whose receiver answers when `go` is set, if at all. `seen` is how many messages were under way
+    as each came."""
 
-    def __init__(self, wait: Callable[[str], Awaitable[None]]) -> None:
-        self._wait = wait
-        self.now: dict[str, int] = {}
-        self.most: dict[str, int] = {}
+    def __init__(self, *, answers: bool) -> None:
+        self._answers = answers
+        self.go = asyncio.Event()
+        self.came = asyncio.Event()
+        self.now = 0
+        self.seen: list[int] = []
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
-        self.now[url] = self.now.get(url, 0) + 1
-        self.most[url] = max(self.most.get(url, 0), self.now[url])
+        self.now += 1
+        self.seen.append(self.now)
+        self.came.set()
         try:
-            await self._wait(url)
+            await self.go.wait()
+            if not self._answers:
+                raise NotAnswered("no answer")
         finally:
-            self.now[url] -= 1
+            self.now -= 1
         return 200
 
+    async def until(self, count: int) -> None:
+        """So many messages came."""
+        async with asyncio.timeout(PATIENCE):
+            while len(self.seen) < count:
+                self.came.clear()
+                await self.came.wait()
 
-async def test_an_endpoint_gets_so_many_messages_at_once(mailroom: Mailroom) -> None:
-    full = asyncio.Event()
-    go = asyncio.Event()
 
-    async def wait(url: str) -> None:
-        if crowd.now[url] == EACH:
-            full.set()
-        await go.wait()
-
-    crowd = Crowd(wait)
-    endpoint = await mailroom.endpoint("https://hooks.example.com/")
+@pytest.mark.parametrize("answers", [True, False])
+async def test_an_endpoint_gets_a_few_messages_at_once_and_one_while_it_does_not_answer(
+    mailroom: Mailroom, *, answers: bool
+) -> None:
+    """So the slots that there are cannot be filled by some receivers that hang."""
+    crowd = Crowd(answers=answers)
+    await mailroom.endpoint("https://hooks.example.com/")
     for _ in range(3 * EACH):
         await mailroom.ended_batch()
     await mailroom.announce()
-    sender = WebhookSender(mailroom.journal, mailroom.deliveries, crowd, KEY)
-    running = asyncio.create_task(sender.run(await mailroom.stage.lead("lead")))
-    async with asyncio.timeout(PATIENCE):
-        await full.wait()
-        go.set()
-        while True:
-            sent, _ = await mailroom.deliveries.page(endpoint, after=None, limit=99)
-            if all(delivery.state == "delivered" for delivery in sent):
-                break
-            await asyncio.sleep(0.02)
-    running.cancel()
-    with suppress(asyncio.CancelledError):
-        await running
-    assert crowd.most == {"https://hooks.example.com/": EACH}
+    async with mailroom.sending(by=crowd, schedule=lambda *_: 3600.0):
+        await crowd.until(EACH)
+        crowd.go.set()
+        await crowd.until(3 * EACH)
+    assert crowd.seen[:EACH] == list(range(1, EACH + 1))
+    assert max(crowd.seen[EACH:]) <= (EACH if answers else 1)
 
 
 async def test_one_that_hangs_delays_no_other(mailroom: Mailroom) -> None:
