@@ -49,7 +49,7 @@ async def create_batch(request: ApiRequest) -> BatchObject:
             break
         if attempt == 0:
             _require_pace(services, project_id)
-        file = await _input_file(services, wanted.input_file_id, project_id)
+        file = await visible_file(services, wanted.input_file_id, project_id)
         decision = creation(wanted, file, batch_id, project_id, event_id, metadata)
         try:
             await services.journal.record(decision)
@@ -110,13 +110,8 @@ def creation(
 
     Raises `ApiError` where the file is for something else than batches.
     """
-    if file is not None and file.state.created.purpose != BATCH:
-        raise ApiError(
-            400,
-            f"Invalid 'input_file_id': the purpose of file '{file.id}' is "
-            f"'{file.state.created.purpose}', but must be '{BATCH}'.",
-            param="input_file_id",
-        )
+    if file is not None:
+        require_batch_purpose(file)
     created = _created(wanted, None if file is None else _input_of(file.state))
     return Decision(
         [new_event(batch_id, project_id, created, event_id=event_id, metadata=metadata)],
@@ -182,7 +177,18 @@ def _board_of_cancelled(seen: Seen[Batch], grace: float) -> Board | None:
     return None
 
 
-async def _input_file(services: ApiServices, file_id: str, project_id: str) -> Seen[File] | None:
+def require_batch_purpose(file: Seen[File]) -> None:
+    """Raises `ApiError` for a file that is for something else than batches."""
+    if file.state.created.purpose != BATCH:
+        raise ApiError(
+            400,
+            f"Invalid 'input_file_id': the purpose of file '{file.id}' is "
+            f"'{file.state.created.purpose}', but must be '{BATCH}'.",
+            param="input_file_id",
+        )
+
+
+async def visible_file(services: ApiServices, file_id: str, project_id: str) -> Seen[File] | None:
     """The file, if the project can see it. Raises `UnknownEvent` for one that is parked."""
     if not plausible(file_id):
         return None

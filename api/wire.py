@@ -11,6 +11,7 @@ import msgspec
 
 from api.waiting import why_waiting
 from events.batch import Batch, Status, Usage
+from events.dry_run import DryRun
 from events.file import File
 from events.read_models import Seen
 from events.validator import LineError
@@ -122,6 +123,19 @@ class FileObject(msgspec.Struct, frozen=True, kw_only=True):
     status_details: None = None
 
 
+class ValidationObject(msgspec.Struct, frozen=True, kw_only=True):
+    """`batchmill.validation`; `errors` as those of a failed batch. `lines` and `estimated_input_tokens` are
+    null where the input is so wrong that it was not read to its end."""
+
+    object: Literal["batchmill.validation"] = "batchmill.validation"
+    valid: bool
+    endpoint: str
+    model: str | None
+    lines: int | None
+    estimated_input_tokens: int | None
+    errors: ErrorList | None
+
+
 class Deleted(msgspec.Struct, frozen=True):
     """The answer to a deletion."""
 
@@ -147,7 +161,7 @@ def batch_object(seen: Seen[Batch], open_batch: OpenBatch | None) -> BatchObject
         id=seen.id,
         endpoint=batch.created.endpoint,
         model=batch.model,
-        errors=ErrorList([_entry(error) for error in batch.errors]) if batch.status == "failed" else None,
+        errors=error_list(batch.errors) if batch.status == "failed" else None,
         input_file_id=batch.created.input_file_id,
         completion_window=batch.created.completion_window,
         status=batch.status,
@@ -188,8 +202,21 @@ def list_object(objects: Sequence[T], *, has_more: bool) -> ListObject[T]:
     return ListObject(objects, first_id, last_id, has_more)
 
 
-def _entry(error: LineError) -> ErrorEntry:
-    return ErrorEntry(error.code, error.message, error.param, error.line)
+def validation_object(endpoint: str, run: DryRun) -> ValidationObject:
+    """What a dry run found of an input for `endpoint`."""
+    return ValidationObject(
+        valid=not run.errors,
+        endpoint=endpoint,
+        model=run.model,
+        lines=run.lines,
+        estimated_input_tokens=run.tokens,
+        errors=error_list(run.errors) if run.errors else None,
+    )
+
+
+def error_list(errors: Sequence[LineError]) -> ErrorList:
+    """Why an input is refused."""
+    return ErrorList([ErrorEntry(error.code, error.message, error.param, error.line) for error in errors])
 
 
 def usage_object(usage: Usage) -> UsageObject:

@@ -1,6 +1,7 @@
 """What the API is given by the program around it: its options, and the models of its upstreams."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from api.model_source import ModelObject, ModelsUnavailable
 from api.services import ApiOptions
@@ -26,8 +27,8 @@ class UpstreamModels:
         return [ModelObject(id=model) for model in sorted(known)]
 
 
-def api_options(settings: Settings) -> ApiOptions:
-    """The API's part of the settings."""
+def api_options(settings: Settings, spill_folder: Path) -> ApiOptions:
+    """The API's part of the settings; `spill_folder` is for what does not fit in memory."""
     return ApiOptions(
         max_batch_file_bytes=settings.max_batch_file_bytes,
         max_file_bytes=settings.max_file_bytes,
@@ -38,4 +39,6 @@ def api_options(settings: Settings) -> ApiOptions:
         free_space_floor=settings.free_space_floor,
         cancel_grace=settings.cancel_grace,
         max_line_bytes=settings.max_line_bytes,
+        max_batch_lines=settings.max_batch_lines,
+        spill_folder=spill_folder,
     )

@@ -24,7 +24,7 @@ from events.errors import UnknownEvent
 from events.event import Attachment
 from events.journal import Decision, Journal
 from events.log import Board
-from events.planning import Plan, Planning
+from events.planning import Plan, Planning, cannot_find
 from events.read_models import Seen
 from events.validator import LineError, LineRules
 from storage.store import Store
@@ -99,7 +99,7 @@ class Planner:
     async def _validated(self, seen: Seen[Batch], index: IndexSpill) -> Plan | list[LineError]:
         created = seen.state.created
         if created.input is None:
-            return [_cannot_find(created.input_file_id, seen.project_id)]
+            return [cannot_find(created.input_file_id, seen.project_id)]
         rules = LineRules(created.endpoint, self._options.max_line_bytes, await self._known_models())
         key = created.input.storage_key
         loop = asyncio.get_running_loop()
@@ -124,8 +124,3 @@ def _feed(planning: Planning, piece: bytes, index: IndexSpill) -> None:
     planning.feed(piece)
     for block in planning.take_blocks():
         index.add(block)
-
-
-def _cannot_find(file_id: str, project_id: str) -> LineError:
-    message = f"Cannot find file {file_id}, or organization {project_id} does not have access to it."
-    return LineError("invalid_request", message, "file_id", None)

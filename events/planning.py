@@ -22,6 +22,9 @@ MAX_ERRORS: Final = 100
 MAX_LINES: Final = 50_000
 MAX_EMBEDDING_INPUTS: Final = 50_000
 """Texts that all embeddings lines of a batch may hold together."""
+BYTES_PER_TOKEN: Final = 4
+"""What English text comes to with common tokenizers. A line is more than its prompt, and other languages take
+more tokens for their bytes: an estimate for limits and budgets, not for a bill."""
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -54,6 +57,10 @@ class Planning:
         """`spill_folder` is where custom_ids go when there are too many for memory."""
         self.decided = False
         """Whether the rest of the file can no longer matter: it need not be read."""
+        self.lines = 0
+        """Request lines so far, good or bad."""
+        self.estimated_tokens = 0
+        """Tokens that their prompts may have: one for every `BYTES_PER_TOKEN` bytes of a line, rounded up."""
 
         self._rules = rules
         self._validator = LineValidator(rules)
@@ -67,7 +74,6 @@ class Planning:
         self._held = bytearray()
         self._number = 0  # of the last complete physical line
 
-        self._lines = 0
         self._embedding_inputs = 0
         self._model: str | None = None
         self._errors: list[LineError] = []
@@ -108,13 +114,13 @@ class Planning:
         if self._length and not self.decided:
             self._end_line(b"")
         errors = self._file_errors()
-        if self._lines:
+        if self.lines:
             twins = self._custom_ids.twins(MAX_ERRORS, lambda place: self._custom_id_at(place, read))
             errors += _in_line_order(self._errors, twins)
         if errors or self._model is None:
             return errors[:MAX_ERRORS]
         self._complete_block()
-        return Plan(self._lines, self._model, self._block_count)
+        return Plan(self.lines, self._model, self._block_count)
 
     def _hold(self, piece: bytes) -> None:
         """Keeps the beginning of a line, or only its length when that is over the limit."""
@@ -146,8 +152,9 @@ class Planning:
 
     def _judged(self, line: RequestLine | LineError, raw: bytes, start: int) -> None:
         """One more request line, good or bad, that is `raw` at `start` of the file."""
-        self._lines += 1
-        if self._lines > self._max_lines:
+        self.lines += 1
+        self.estimated_tokens += -(-len(raw) // BYTES_PER_TOKEN)
+        if self.lines > self._max_lines:
             self.decided = True
             return
         if isinstance(line, LineError):
@@ -175,10 +182,10 @@ class Planning:
             self._block = BlockWriter(self._block_count * LINES_PER_BLOCK)
 
     def _file_errors(self) -> list[LineError]:
-        if not self._lines:
+        if not self.lines:
             return [_EMPTY]
         errors: list[LineError] = []
-        if self._lines > self._max_lines:
+        if self.lines > self._max_lines:
             errors.append(_too_many("requests", self._max_lines))
         if self._embedding_inputs > self._max_embedding_inputs:
             errors.append(_too_many("embedding inputs", self._max_embedding_inputs))
@@ -192,6 +199,12 @@ class Planning:
                 "something other than this program writes to the stored input file"
             )
         return line.custom_id
+
+
+def cannot_find(file_id: str, project_id: str) -> LineError:
+    """The error of a batch whose input file its project cannot see."""
+    message = f"Cannot find file {file_id}, or organization {project_id} does not have access to it."
+    return LineError("invalid_request", message, "file_id", None)
 
 
 _EMPTY: Final = LineError(

@@ -1,4 +1,4 @@
-"""What docs/how-to/look-into-a-batch.md shows is what happens: its examples run, and print what it says."""
+"""What pages of docs/how-to show is what happens: their examples run, and print what the page says."""
 
 import re
 from contextlib import redirect_stdout
@@ -11,25 +11,27 @@ from events.batch import BatchCompleted, BatchFinalizing, Usage
 from events.lines import LineOutcome
 from tests.api.serving import BEGAN_MS, Project, Served
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "look-into-a-batch.md"
+FOLDER = Path(__file__).parents[2] / "docs" / "how-to"
+PAGES = ("look-into-a-batch.md", "check-an-input.md", "receive-webhooks.md")
 EXAMPLE = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 TITLE = re.compile(r"^##+ (.*)$", re.MULTILINE)
 
 
-def examples() -> list[object]:
-    """Each example with what it prints, by the heading it stands under."""
-    text = PAGE.read_text(encoding="utf-8")
+def examples(page: str) -> list[object]:
+    """Each example of a page with what it prints, by the heading it stands under."""
+    text = (FOLDER / page).read_text(encoding="utf-8")
     return [
-        pytest.param(found[1], found[2], id=TITLE.findall(text[: found.start()])[-1])
+        pytest.param(found[1], found[2], id=f"{page}: {TITLE.findall(text[: found.start()])[-1]}")
         for found in EXAMPLE.finditer(text)
     ]
 
 
-def test_every_example_is_found() -> None:
-    assert len(examples()) == PAGE.read_text(encoding="utf-8").count("```python")
+@pytest.mark.parametrize("page", PAGES)
+def test_every_example_is_found(page: str) -> None:
+    assert len(examples(page)) == (FOLDER / page).read_text(encoding="utf-8").count("```python")
 
 
-@pytest.mark.parametrize(("example", "printed"), examples())
+@pytest.mark.parametrize(("example", "printed"), [example for page in PAGES for example in examples(page)])
 def test_an_example_prints_what_the_page_says(
     served: Served, project: Project, monkeypatch: pytest.MonkeyPatch, example: str, printed: str
 ) -> None:
