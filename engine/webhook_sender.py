@@ -126,6 +126,7 @@ class WebhookSender:
             secrets = signing_secrets(self._key, seen.id, seen.state.signing(second))
             headers = signed_headers(due.id, second, body, secrets)
         except (SecretUnavailable, UnknownEvent) as error:
+            _logger.warning("webhook message waits", endpoint=due.endpoint_id, reason=str(error))
             return Settled("pending", UNSIGNED_WAIT, error=str(error), tried=False)
         try:
             status = await self._post.send(seen.state.url, headers, body)

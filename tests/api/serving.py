@@ -175,7 +175,9 @@ class Served:
 
 
 @asynccontextmanager
-async def listening(database_url: str, folder: Path, options: ApiOptions) -> AsyncIterator[Served]:
+async def listening(
+    database_url: str, folder: Path, options: ApiOptions, key: WebhookKey | None = WEBHOOK_KEY
+) -> AsyncIterator[Served]:
     """The API on a free port of this process, served by the running loop."""
     database = await Database.open(database_url)
     store = SwitchableStore(LocalFolder(folder))
@@ -185,7 +187,7 @@ async def listening(database_url: str, folder: Path, options: ApiOptions) -> Asy
         WorkBoard(database),
         store,
         KnownModels(),
-        WebhookServices(WebhookDeliveries(database), post, RULE, WEBHOOK_KEY),
+        WebhookServices(WebhookDeliveries(database), post, RULE, key),
         options,
     )
     config = uvicorn.Config(

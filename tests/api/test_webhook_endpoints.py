@@ -1,10 +1,12 @@
 """`/v1/webhook_endpoints`, as the official SDK calls it."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -19,7 +21,8 @@ from events.webhook_deliveries import NewDelivery, Settled, WebhookDeliveries
 from events.webhook_endpoint import DisableWebhookEndpoint, WebhookEndpoint, decide
 from events.webhook_event import Announcement, delivery_id
 from tests.api.client import Answer
-from tests.api.serving import Project, Served
+from tests.api.serving import OPTIONS, Project, Served, listening
+from tests.postgres import Database
 
 URL = "https://hooks.example.com/batches"
 FIELDS = {
@@ -323,6 +326,17 @@ def test_a_disabled_endpoint_says_why_and_is_enabled(served: Served, project: Pr
     assert shown["disabled_because"] == "the receiver answered 410"
     enabled = project.client.post_json(f"/v1/batchmill/webhook_endpoints/{id}/enable", {})
     assert enabled.json["batchmill"] == {"disabled_at": None, "disabled_because": None}
+
+
+async def test_without_a_webhook_key_nothing_is_made_and_the_answer_says_so(
+    database: Database, tmp_path: Path
+) -> None:
+    async with listening(database.app_url, tmp_path, OPTIONS, key=None) as served:
+        project = await asyncio.to_thread(served.project)
+        answer = await asyncio.to_thread(project.client.post_json, "/v1/webhook_endpoints", GOOD)
+    assert answer.status == 503
+    assert answer.headers["x-should-retry"] == "false"
+    assert "BATCHMILL_WEBHOOK_KEY" in (answer.error["message"] or "")
 
 
 def test_no_secret_is_kept(served: Served, sdk: OpenAI) -> None:
