@@ -88,10 +88,12 @@ class Stage:
         self.models = ReadModels(database)
         self.board = WorkBoard(database)
 
-    async def file(self, file_id: str | None = None, project: str = PROJECT) -> str:
+    async def file(
+        self, file_id: str | None = None, project: str = PROJECT, *, expires_after: int | None = None
+    ) -> str:
         """Makes a file."""
         file_id = file_id or f"file-{secrets.token_hex(8)}"
-        created = FileCreated("input.jsonl", "batch", 1_000, "00" * 32, f"objects/{file_id}")
+        created = FileCreated("input.jsonl", "batch", 1_000, "00" * 32, f"objects/{file_id}", expires_after)
         row = Row("file", file_id, project, label="batch", stored=created.storage_key)
         await self.log.append([new_event(file_id, project, created)], rows=[row], expect={file_id: 0})
         return file_id

@@ -10,6 +10,7 @@ import pytest
 from cli.embedded.postgres import LOGIN, OWNER
 from events import migrate as migrating
 from events.errors import DatabaseUnavailable, SchemaRefused
+from events.file import File
 from events.migrate import ROLE, Migration, migrate, migrations, require_schema
 from tests.events.stage import open_stage
 from tests.postgres import Database, PostgresServer
@@ -49,6 +50,21 @@ async def test_several_databases_of_one_cluster_migrate_at_once(postgres_server:
         for one in fresh:
             async with open_stage(one.app_url) as stage:
                 await stage.running_batch(lines=1)
+
+
+async def test_what_was_there_before_expiry_was_noted_expires_too(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [step for step in migrations() if step.number < 5]
+    with monkeypatch.context() as older:
+        older.setattr(migrating, "migrations", lambda: before)
+        await migrate(empty_database.owner_url, LOGIN)
+    async with open_stage(empty_database.app_url) as stage:
+        due, never = await stage.file(expires_after=0), await stage.file()
+        for id in (due, never):
+            await stage.project(File, id)
+        assert await migrate(empty_database.owner_url, LOGIN) == NAMES[4:]
+        assert await stage.models.overdue(File, 10) == [due]
 
 
 async def test_the_owner_may_be_the_application_too(empty_database: Database) -> None:
