@@ -12,6 +12,7 @@ from typing import Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.errors import ApiError
+from api.exchange import VERSION
 from api.request_head import HEAD_BYTES, head_too_large
 
 _HEAD_SECONDS: Final = 60.0
@@ -84,6 +85,8 @@ class EnvelopeProtocol(HttpToolsProtocol):
                 "content-type: application/json\r\n"
                 f"content-length: {len(body)}\r\n"
                 f"x-request-id: req_{secrets.token_hex(16)}\r\n"
+                "openai-processing-ms: 0\r\n"
+                f"openai-version: {VERSION.decode()}\r\n"
                 "connection: close\r\n"
                 "\r\n"
             )

@@ -158,7 +158,8 @@ def test_a_malformed_form(served: Served, project: Project, content_type: str, b
 def test_what_is_no_request_is_answered_with_an_envelope_too(served: Served, sent: bytes) -> None:
     head, _, body = spoken(served.port, sent).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-    assert b"content-type: application/json" in head.lower()
+    for header in (b"content-type: application/json", b"x-request-id: req_", b"openai-version: 2020-10-01"):
+        assert header in head.lower()
     assert body.startswith(b'{"error":{"message":"')
 
 
