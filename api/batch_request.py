@@ -15,6 +15,7 @@ from events.validator import supported_endpoints
 _FIELDS: Final = frozenset(
     {"input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after", KEY_FIELD}
 )
+_RETRY_FIELDS: Final = frozenset({"group", "completion_window", "metadata"})
 _MAX_FILE_ID: Final = 512
 _MAX_PAIRS: Final = 16
 _MAX_KEY: Final = 64
@@ -41,10 +42,7 @@ def parse_batch_request(body: bytes, windows: tuple[str, ...]) -> BatchRequest:
     if len(file_id) > _MAX_FILE_ID:
         raise too_long("input_file_id", _MAX_FILE_ID, len(file_id))
     endpoint = one_of(fields, "endpoint", supported_endpoints())
-    window = text(fields, "completion_window")
-    seconds = window_seconds(window)
-    if seconds is None or not offered(window, windows):
-        raise invalid_value("completion_window", window, windows)
+    window, seconds = _window(fields, windows)
     request = BatchRequest(
         input_file_id=file_id,
         endpoint=endpoint,
@@ -56,6 +54,35 @@ def parse_batch_request(body: bytes, windows: tuple[str, ...]) -> BatchRequest:
     )
     refuse_unknown(fields, _FIELDS)
     return request
+
+
+class RetryRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be asked of a retry; None: as the batch before. `group` is the id of a cause of failures,
+    `window` a completion window and its seconds."""
+
+    group: str | None
+    window: tuple[str, int] | None
+    metadata: dict[str, str] | None
+
+
+def parse_retry_request(body: bytes, windows: tuple[str, ...]) -> RetryRequest:
+    """The request in a body, which may be empty. Raises `ApiError`."""
+    fields = json_object(body or b"{}")
+    request = RetryRequest(
+        group=None if fields.get("group") is None else text(fields, "group"),
+        window=None if fields.get("completion_window") is None else _window(fields, windows),
+        metadata=optional_object(fields, "metadata", _metadata),
+    )
+    refuse_unknown(fields, _RETRY_FIELDS)
+    return request
+
+
+def _window(fields: Mapping[str, object], windows: tuple[str, ...]) -> tuple[str, int]:
+    window = text(fields, "completion_window")
+    seconds = window_seconds(window)
+    if seconds is None or not offered(window, windows):
+        raise invalid_value("completion_window", window, windows)
+    return window, seconds
 
 
 def _metadata(pairs: Mapping[str, object]) -> dict[str, str]:

@@ -48,7 +48,7 @@ async def create_batch(request: ApiRequest) -> BatchObject:
             _require_same(wanted, made, key)
             break
         if attempt == 0:
-            _require_pace(services, project_id)
+            require_pace(services, project_id)
         file = await visible_file(services, wanted.input_file_id, project_id)
         decision = creation(wanted, file, batch_id, project_id, event_id, metadata)
         try:
@@ -57,7 +57,7 @@ async def create_batch(request: ApiRequest) -> BatchObject:
         except VersionConflict:  # the file was deleted, or a twin was made, in between: look again
             if attempt == TRIES - 1:
                 raise
-    return await _shown(services, await services.journal.models.get(Batch, batch_id, project_id))
+    return await shown_batch(services, await services.journal.models.get(Batch, batch_id, project_id))
 
 
 @route("/batches", http_method=READ, status_code=200)
@@ -78,7 +78,7 @@ async def retrieve_batch(request: ApiRequest, batch_id: FromPath[str]) -> BatchO
     services = services_of(request)
     with looking_for(batch_id, no_such_batch(batch_id)):
         seen = await services.journal.models.get(Batch, batch_id, request.auth.project_id)
-    return await _shown(services, seen)
+    return await shown_batch(services, seen)
 
 
 @post("/batches/{batch_id:str}/cancel", status_code=200)
@@ -94,7 +94,7 @@ async def cancel_batch(request: ApiRequest, batch_id: FromPath[str]) -> BatchObj
             lambda seen: cancellation(seen, event_ids, metadata, grace),
             project_id=request.auth.project_id,
         )
-    return await _shown(services, seen)
+    return await shown_batch(services, seen)
 
 
 def creation(
@@ -160,7 +160,7 @@ def _require_same(wanted: BatchRequest, made: Seen[Batch], key: str) -> None:
         raise conflict(key, f"{made.id} from other parameters")
 
 
-def _require_pace(services: ApiServices, project_id: str) -> None:
+def require_pace(services: ApiServices, project_id: str) -> None:
     """Raises `ApiError` where the project makes more batches than it may."""
     limit = services.options.batch_limit
     if limit.most and (standing := services.rates.take(limit, project_id)).wait:
@@ -204,7 +204,8 @@ def _input_of(file: File) -> InputFile:
     return InputFile(file.created.storage_key, file.created.size, file.created.sha256)
 
 
-async def _shown(services: ApiServices, seen: Seen[Batch]) -> BatchObject:
+async def shown_batch(services: ApiServices, seen: Seen[Batch]) -> BatchObject:
+    """A batch with how it stands on the work board."""
     return (await _all_shown(services, [seen]))[0]
 
 

@@ -73,12 +73,14 @@ class Live(msgspec.Struct, frozen=True):
     """How a batch stands just now.
 
     `waiting_for` says why it does not move; `lines_left` counts lines without an outcome, null once it has
-    ended; `parked` says why this program cannot follow its history further, if so.
+    ended; `parked` says why this program cannot follow its history further, if so. `retry_of` names the batch
+    whose lines these are again.
     """
 
     waiting_for: str | None
     lines_left: int | None
     parked: str | None
+    retry_of: str | None
 
 
 class BatchObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,11 +235,12 @@ def usage_object(usage: Usage) -> UsageObject:
 def _live(seen: Seen[Batch], open_batch: OpenBatch | None) -> Live:
     batch = seen.state
     if batch.ended:
-        return Live(None, None, seen.parked)
+        return Live(None, None, seen.parked, batch.created.retry_of)
     started = batch.in_progress_at is not None
     on_board = None if open_batch is None else why_waiting(open_batch)
     return Live(
         waiting_for=seen.parked or on_board,
         lines_left=batch.total - batch.completed - batch.failed if started else None,
         parked=seen.parked,
+        retry_of=batch.created.retry_of,
     )

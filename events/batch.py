@@ -67,7 +67,8 @@ class InputFile(msgspec.Struct, frozen=True):
 
 
 class BatchCreated(msgspec.Struct, frozen=True):
-    """A client asked for a batch. `input` is None where no file of that id was visible to the project."""
+    """A client asked for a batch. `input` is None where no file of that id was visible to the project;
+    `retry_of` names the batch whose lines these are again."""
 
     input_file_id: str
     endpoint: str
@@ -76,6 +77,7 @@ class BatchCreated(msgspec.Struct, frozen=True):
     input: InputFile | None
     metadata: dict[str, str] | None = None
     output_expires_after: int | None = None
+    retry_of: str | None = None
 
 
 class LinesIndexed(msgspec.Struct, frozen=True):

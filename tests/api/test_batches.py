@@ -64,7 +64,12 @@ def test_a_new_batch_is_shown_with_every_key(served: Served, project: Project) -
         "request_counts": {"total": 0, "completed": 0, "failed": 0},
         "usage": None,
         "metadata": {"team": "search"},
-        "batchmill": {"waiting_for": "waiting for validation", "lines_left": None, "parked": None},
+        "batchmill": {
+            "waiting_for": "waiting for validation",
+            "lines_left": None,
+            "parked": None,
+            "retry_of": None,
+        },
     }
     assert project.client.get(f"/v1/batches/{shown['id']}").json == shown
     assert phase(served, shown["id"]) == "planning"
@@ -297,7 +302,12 @@ def test_a_batch_through_its_life(served: Served, project: Project) -> None:
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": 0,
     }
-    assert started["batchmill"] == {"waiting_for": "waiting for a worker", "lines_left": 3, "parked": None}
+    assert started["batchmill"] == {
+        "waiting_for": "waiting for a worker",
+        "lines_left": 3,
+        "parked": None,
+        "retry_of": None,
+    }
 
     served.happen(batch_id, lines(1, 0, Usage(5, 7, 2, 3, 12)), lines(1, 1, Usage(1, 1, 0, 0, 2)))
     moved = shown()
@@ -321,7 +331,7 @@ def test_a_batch_through_its_life(served: Served, project: Project) -> None:
     assert ended["status"] == "completed"
     assert (ended["output_file_id"], ended["error_file_id"]) == ("file-o", "file-e")
     assert ended["completed_at"] is not None
-    assert ended["batchmill"] == {"waiting_for": None, "lines_left": None, "parked": None}
+    assert ended["batchmill"] == {"waiting_for": None, "lines_left": None, "parked": None, "retry_of": None}
 
 
 def test_why_a_batch_waits_is_told(served: Served, project: Project) -> None:
