@@ -13,18 +13,22 @@ _PREFIX = "files"
 
 
 class Assembly:
-    """One run through the parts; `md5` and `first_line` are of the whole content once it is stored."""
+    """One run through the parts. What is read is held against one digest: the MD5 of the whole where the
+    caller wants to compare that, else the SHA-256 of each part.
 
-    def __init__(self, store: Store, parts: Sequence[Part]) -> None:
+    Once it is stored, `md5` (lower-case hex) and `first_line` are of the whole content.
+    """
+
+    def __init__(self, store: Store, parts: Sequence[Part], *, wants_md5: bool) -> None:
         self._store = store
         self._parts = parts
-        self._digest = hashlib.md5(usedforsecurity=False)
+        self._md5 = hashlib.md5(usedforsecurity=False) if wants_md5 else None
         self.first_line = FirstLine()
 
     @property
-    def md5(self) -> str:
-        """In lower-case hex."""
-        return self._digest.hexdigest()
+    def md5(self) -> str | None:
+        """None where it was not wanted."""
+        return None if self._md5 is None else self._md5.hexdigest()
 
     async def stored(self) -> Stored:
         """Puts the content in the store. Raises `ObjectMissing` where a part is gone, and `StorageError` also
@@ -36,17 +40,17 @@ class Assembly:
 
     async def _content(self) -> AsyncIterator[bytes]:
         for part in self._parts:
-            digest = hashlib.sha256()
+            digest = self._md5 or hashlib.sha256()
             async for piece in self._store.get(part.storage_key):
-                await asyncio.to_thread(self._see, piece, digest)
-                yield piece
-            if digest.hexdigest() != part.sha256:
+                self.first_line.see(piece)
+                # Beside the store's own work on the same piece, which is mostly its digest.
+                digesting = asyncio.create_task(asyncio.to_thread(digest.update, piece))
+                try:
+                    yield piece
+                finally:
+                    await digesting
+            if self._md5 is None and digest.hexdigest() != part.sha256:
                 raise StorageError(
                     f"part {part.id} is not what was stored under {part.storage_key}: its SHA-256 is "
                     f"{digest.hexdigest()}, not {part.sha256}; check the storage, and send the part again"
                 )
-
-    def _see(self, piece: bytes, digest: "hashlib._Hash") -> None:
-        self._digest.update(piece)
-        digest.update(piece)
-        self.first_line.see(piece)

@@ -195,10 +195,10 @@ async def _assembled(
 ) -> Stored:
     """The content of an upload as one object. Raises `ApiError` where it is not what it should be; then
     nothing is left of it."""
-    assembly = Assembly(services.store, parts)
+    assembly = Assembly(services.store, parts, wants_md5=wanted.md5 is not None)
     stored = await assembly.stored()
     error: ApiError | None = None
-    if wanted.md5 is not None and wanted.md5 != assembly.md5:
+    if wanted.md5 != assembly.md5:
         error = ApiError(
             400, f"Invalid 'md5': that of the parts is {assembly.md5}, but got {wanted.md5}.", param="md5"
         )

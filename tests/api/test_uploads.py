@@ -22,6 +22,7 @@ from tests.api.serving import OPTIONS, Project, Served
 from tests.api.uploading import LINE, begun, complete, send, sent, state, wanted
 
 DAY = 86_400
+MD5_OF_LINE = hashlib.md5(LINE, usedforsecurity=False).hexdigest()
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "upload-in-parts.md"
 EXAMPLE = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -225,14 +226,17 @@ def test_storage_or_a_log_that_is_away_leaves_the_upload_as_it_was(
     assert complete(project.client, upload_id, part_id).status == 200
 
 
-def test_a_part_that_was_changed_in_storage_makes_no_file(served: Served, project: Project) -> None:
+@pytest.mark.parametrize(("md5", "status"), [(None, 500), (MD5_OF_LINE, 400)])
+def test_a_part_that_was_changed_in_storage_makes_no_file(
+    served: Served, project: Project, md5: str | None, status: int
+) -> None:
     upload_id = begun(project.client, len(LINE))
     part_id = sent(project.client, upload_id, LINE)
     stored = served.stored()
     (served.folder / state(served, upload_id).parts[0].storage_key).write_bytes(LINE.replace(b"a", b"b"))
-    assert complete(project.client, upload_id, part_id).status == 500
+    assert complete(project.client, upload_id, part_id, md5=md5).status == status
     assert served.stored() == stored
-    assert complete(project.client, upload_id, sent(project.client, upload_id, LINE)).status == 200
+    assert complete(project.client, upload_id, sent(project.client, upload_id, LINE), md5=md5).status == 200
 
 
 def test_the_sdk_sends_a_file_in_parts(served: Served, project: Project, tmp_path: Path) -> None:
