@@ -20,6 +20,7 @@ from typing import Final
 import structlog
 
 from engine.chunk import Chunk, Job
+from engine.in_hand import ChunksInHand
 from engine.lane import Lane
 from engine.neighbours import Neighbours
 from engine.options import EngineOptions
@@ -75,13 +76,11 @@ class Worker:
         self._id = ""
         self._confirmed = float("-inf")
         self._lanes: dict[str, Lane] = {}
-        self._chunks: dict[Chunk, Lane] = {}
+        self._chunks = ChunksInHand(board)
         self._held_inputs: OrderedDict[str, InputLines] = OrderedDict()
         self._intake = asyncio.Lock()
         self._claiming = False
         self._called_off: set[str] = set()
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._stopping = False
         self._hurried = asyncio.Event()
         self._neighbours = Neighbours(board, options.lease, clock)
@@ -132,14 +131,12 @@ class Worker:
         """Takes nothing more, lets what is under way end within the drain time, records it, and gives the
         rest back."""
         self._stopping = True
-        for chunk, lane in list(self._chunks.items()):
-            lane.stop(chunk)
+        self._chunks.stop_all()
         await asyncio.gather(self._drained(), *(taking.cancel() for taking in self._subscriptions))
         if self._chunks:
             _logger.warning("drain time is over", chunks=len(self._chunks))
             await self._record_the_last()
-        for chunk, lane in list(self._chunks.items()):
-            lane.abort(chunk)
+        self._chunks.abort_all()
         leaving, self._id = self._id, ""
         if leaving:
             try:
@@ -154,7 +151,7 @@ class Worker:
 
     async def _drained(self) -> None:
         """Returns when nothing is in hand or the drain time is over."""
-        waits = [asyncio.create_task(event.wait()) for event in (self._idle, self._hurried)]
+        waits = [asyncio.create_task(wait) for wait in (self._chunks.emptied(), self._hurried.wait())]
         try:
             await asyncio.wait(waits, timeout=self._options.drain, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -191,7 +188,7 @@ class Worker:
             try:
                 await self._feed(chunk, lane)
             except BaseException:
-                self._forget(chunk)
+                self._chunks.let_go(chunk)
                 raise
             if work.suspect:
                 await self.see_through(chunk)
@@ -209,7 +206,7 @@ class Worker:
                 await self._intake.acquire()
                 try:
                     if work.suspect:
-                        await self._idle.wait()
+                        await self._chunks.emptied()
                     return await lane.room_for(work.lines or self._options.chunk_lines)
                 except BaseException:
                     self._intake.release()
@@ -235,8 +232,7 @@ class Worker:
                 await self._board.hand_back([claim])
                 return None
             chunk = Chunk(claim, claimant, inputs.endpoint, time.monotonic() + claim.expires_in)
-            self._chunks[chunk] = lane
-            self._idle.clear()
+            self._chunks.take(chunk, lane)
             if self._stopping or chunk.batch_id in self._called_off:
                 lane.stop(chunk, last_call=chunk.batch_id in self._called_off)
             return chunk
@@ -281,15 +277,10 @@ class Worker:
         try:
             await chunk.settled()
         finally:
-            self._forget(chunk)
+            self._chunks.let_go(chunk)
         if chunk.stopping and not chunk.lost:
             await self._board.hand_back([chunk.claim])
         await at("work.ack")
-
-    def _forget(self, chunk: Chunk) -> None:
-        self._chunks.pop(chunk, None)
-        if not self._chunks:
-            self._idle.set()
 
     async def _explain(self, batch_id: str, reason: str) -> None:
         try:
@@ -303,19 +294,9 @@ class Worker:
             if notice.type in ENDS:
                 self._called_off.add(notice.stream_id)
             if notice.type in STOPS:
-                self._stop_chunks(notice.stream_id)
+                self._chunks.stop(notice.stream_id)
             elif notice.type == BatchFinalizing.__name__:
-                self._abort_chunks(notice.stream_id)
-
-    def _stop_chunks(self, batch_id: str) -> None:
-        for chunk, lane in list(self._chunks.items()):
-            if chunk.batch_id == batch_id and not chunk.last_call:
-                lane.stop(chunk, last_call=True)
-
-    def _abort_chunks(self, batch_id: str) -> None:
-        for chunk, lane in list(self._chunks.items()):
-            if chunk.batch_id == batch_id:
-                lane.abort(chunk)
+                self._chunks.abort(notice.stream_id)
 
     async def _register(self) -> None:
         id = "w_" + secrets.token_hex(8)
@@ -340,8 +321,8 @@ class Worker:
             try:
                 async with asyncio.timeout(self._options.lease):
                     await self._give_up_unknown_claims()
-                    await self._look_at_held_batches()
-                    self._yield_old_chunks()
+                    await self._chunks.look_at_batches()
+                    self._chunks.yield_older_than(self._options.yield_after)
                     await self._neighbours.look(self._id)
             except (BatchmillError, TimeoutError) as error:
                 self._neighbours.forget()
@@ -357,44 +338,17 @@ class Worker:
             self._confirmed = before
         elif self._id:
             _logger.warning("declared dead", worker=self._id, chunks=len(self._chunks))
-            for chunk, lane in list(self._chunks.items()):
-                lane.abort(chunk)
+            self._chunks.abort_all()
             await self._register()
         for lane in self._lanes.values():
             lane.pump()
 
     async def _give_up_unknown_claims(self) -> None:
-        """Frees what the board says is held here and is not: the answer to a claim or to a hand-back was
-        lost. What is known is asked after the board, so that a claim made meanwhile is not taken for one."""
-        held = await self._board.held_by(self._id)
-        known = {chunk.claim.id for chunk in self._chunks}
-        unknown = [claim for claim in held if claim.id not in known]
+        unknown = await self._chunks.unknown_claims(self._id)
         if unknown and not self._claiming:
             _logger.warning("claims given up", worker=self._id, claims=len(unknown))
             await self._board.hand_back(unknown)
 
-    async def _look_at_held_batches(self) -> None:
-        held = {chunk.batch_id for chunk in self._chunks}
-        if not held:
-            return
-        phases = {b.batch_id: b.phase for b in await self._board.open_batches(sorted(held))}
-        for batch_id in held:
-            match phases.get(batch_id):
-                case "running":
-                    continue
-                case "stopping":
-                    self._stop_chunks(batch_id)
-                case _:
-                    self._abort_chunks(batch_id)
-
     def _pauses(self) -> dict[str, str]:
         """Which routes are paused here, and why."""
         return {route: lane.paused for route, lane in self._lanes.items() if lane.paused is not None}
-
-    def _yield_old_chunks(self) -> None:
-        """Hands back what has not begun of chunks that are in hand for long; see `TURN`."""
-        now = time.monotonic()
-        for chunk, lane in list(self._chunks.items()):
-            if not chunk.stopping and now - chunk.began > self._options.yield_after:
-                _logger.info("chunk yielded", batch=chunk.batch_id, lines=chunk.unsettled)
-                lane.stop(chunk)
