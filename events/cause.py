@@ -46,17 +46,66 @@ class Failure(NamedTuple):
     custom_id: bytes
 
 
+class _Error(msgspec.Struct, gc=False):
+    code: str | int | None = None
+    type: str | None = None
+    message: str | None = None
+
+
+class _Body(msgspec.Struct, gc=False):
+    error: _Error | str | None = None
+    code: str | int | None = None
+    type: str | None = None
+    message: str | None = None
+    detail: str | None = None
+
+
+class _Response(msgspec.Struct, gc=False):
+    status_code: int
+    body: _Body
+
+
+class _Result(msgspec.Struct, gc=False):
+    custom_id: msgspec.Raw
+    response: _Response | None
+    error: _Error | None
+
+
+_decode: Final = msgspec.json.Decoder(_Result).decode
+
+
 def failure_of(result: bytes) -> Failure:
-    """The failure that a result line tells of. It is any JSON that an upstream may have sent."""
+    """The failure that a result line tells of. It holds any JSON that an upstream may have sent: what does
+    not look as usual is read byte by byte, which takes a hundred times as long."""
+    try:
+        line = _decode(result)
+    except (msgspec.DecodeError, RecursionError):
+        return scanned_failure(result)
+    token = bytes(line.custom_id)
+    if line.response is None:
+        error = line.error or _Error()
+        return Failure(Cause(None, _short(error.code), _shape(_short(error.message))), token)
+    body = line.response.body
+    inner = body.error if isinstance(body.error, _Error) else _Error()
+    told = inner if inner.code or inner.type or inner.message else body
+    code = _short(told.code) or _short(told.type)
+    said = body.error if isinstance(body.error, str) else None
+    message = _short(told.message) or _short(said) or _short(body.detail)
+    return Failure(Cause(line.response.status_code, code, _shape(message)), token)
+
+
+def scanned_failure(result: bytes) -> Failure:
+    """The same, byte by byte."""
     line = dict(members(result))
     error = _object(line["error"])
     if error:
         return Failure(Cause(None, _text(error, "code"), _shape(_text(error, "message"))), line["custom_id"])
     response = _object(line["response"])
     body = _object(response["body"])
-    error = _object(body.get("error", b"")) or body
-    code = _text(error, "code") or _text(error, "type")
-    message = _text(error, "message") or _text(body, "error") or _text(body, "detail")
+    inner = _object(body.get("error", b""))
+    told = inner if any(_text(inner, name) for name in ("code", "type", "message")) else body
+    code = _text(told, "code") or _text(told, "type")
+    message = _text(told, "message") or _text(body, "error") or _text(body, "detail")
     return Failure(Cause(int(response["status_code"]), code, _shape(message)), line["custom_id"])
 
 
@@ -80,6 +129,10 @@ def shape(message: str) -> str:
 
 def _shape(message: str | None) -> str | None:
     return None if message is None else shape(message)
+
+
+def _short(value: str | int | None) -> str | None:
+    return None if value is None else str(value)[:_READ_CHARACTERS] or None
 
 
 def _object(value: bytes) -> dict[str, bytes]:

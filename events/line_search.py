@@ -3,12 +3,17 @@
 Lines end, and are counted, as they are when a batch is planned.
 """
 
+import re
 from typing import Final, NamedTuple
 
 from events.json_scan import string
 from events.request_line import custom_id_and_body
 
 _BOM: Final = b"\xef\xbb\xbf"
+_ESCAPED: Final = re.compile(rb'"custom_id"[ \t\r]*:[ \t\r]*"[^"\\]*\\')
+"""A custom_id with an escape in it."""
+_ESCAPED_LETTER: Final = b"\\u00"
+"""Without one, its name is written as it is."""
 
 
 class FoundLine(NamedTuple):
@@ -72,9 +77,14 @@ class LineSearch:
         return FoundLine(self._lines - 1, self._number, start, len(raw))
 
     def _is_it(self, raw: bytes) -> bool:
-        if self._plain not in raw and b"\\" not in raw:  # most lines are told by this alone
+        if self._plain not in raw and not _has_escapes(raw):  # most lines are told by this alone
             return False
         try:
             return string(custom_id_and_body(raw)[0]) == self._custom_id
         except (ValueError, KeyError):
             return False
+
+
+def _has_escapes(raw: bytes) -> bool:
+    """Whether the custom_id, or its name, may be written with an escape: False is sure."""
+    return b"\\" in raw and (_ESCAPED_LETTER in raw or _ESCAPED.search(raw) is not None)

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.cause import SHAPE_CHARACTERS, Cause, cause_of_error, coarse_cause, failure_of, shape
+from events.cause import (
+    SHAPE_CHARACTERS,
+    Cause,
+    cause_of_error,
+    coarse_cause,
+    failure_of,
+    scanned_failure,
+    shape,
+)
 from events.lines import TIMED_OUT
 from events.validator import LineError
 
@@ -72,6 +80,27 @@ def test_numbers_make_no_difference(one: int, other: int) -> None:
 )
 def test_the_cause_in_an_answer(body: str, cause: Cause) -> None:
     assert failure_of(answered(429, body)) == (cause, b'"a"')
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.integers(-9, 10**20)
+        | st.text(max_size=5)
+        | st.booleans()
+        | st.sampled_from([1.5, -0.25]),
+        lambda inner: (
+            st.lists(inner, max_size=2)
+            | st.dictionaries(
+                st.sampled_from(["error", "code", "type", "message", "detail"]), inner, max_size=4
+            )
+        ),
+        max_leaves=8,
+    )
+)
+def test_an_odd_answer_is_read_as_a_usual_one_is(body: object) -> None:
+    written = answered(400, json.dumps(body))
+    assert failure_of(written) == scanned_failure(written)
 
 
 def test_the_cause_of_a_line_without_an_answer() -> None:

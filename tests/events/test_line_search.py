@@ -65,6 +65,11 @@ def test_escapes_make_no_other_custom_id() -> None:
     assert search(b'{"custom_id":"\\u0061\\/b","body":{}}', "a/b") == FoundLine(0, 1, 0, 35)
 
 
+def test_nor_do_escapes_in_its_name() -> None:
+    content = b'{"\\u0063ustom\\u005fid":"a","body":{}}'
+    assert search(content, "a") == FoundLine(0, 1, 0, len(content))
+
+
 def test_of_two_lines_the_first_is_found() -> None:
     assert search(line("a") + b"\n" + line("a"), "a") == FoundLine(0, 1, 0, len(line("a")))
 
