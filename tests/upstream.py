@@ -190,9 +190,7 @@ class LedgerUpstream:
                 pass
         return _json(_success(line, name, argument), 200)
 
-    def _write(
-        self, line: str, number: int, what: str, body: str = "", by: str = "", port: int = 0
-    ) -> None:
+    def _write(self, line: str, number: int, what: str, body: str = "", by: str = "", port: int = 0) -> None:
         entry = Entry(line, number, time.monotonic(), what, body, by, port)
         os.write(self._ledger, msgspec.json.encode(entry) + b"\n")
         self._move()

@@ -82,9 +82,7 @@ async def fleet(
     async with AsyncExitStack() as closing:
         api = Api(folder / "api", upstream, {**shared, **own("api")})
         crew = [
-            Worker(
-                folder / name, upstream, {**shared, "roles": its, "upstream_api_key": name, **own(name)}
-            )
+            Worker(folder / name, upstream, {**shared, "roles": its, "upstream_api_key": name, **own(name)})
             for name, its in ((f"worker-{n}", its) for n, its in enumerate(roles))
         ]
         for one in (api, *crew):
