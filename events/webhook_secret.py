@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -63,8 +64,18 @@ class WebhookKey:
 
 
 def signing_secrets(key: WebhookKey | None, endpoint_id: str, traces: Sequence[SecretTrace]) -> list[str]:
-    """The secrets that traces belong to, in their order. Raises `SecretUnavailable`."""
-    return [require_key(key).secret(endpoint_id, trace) for trace in traces]
+    """The secrets that traces belong to, in their order: the current one, then old ones that sign beside it.
+
+    Raises `SecretUnavailable` for the current one. Old ones that were derived with another key are left out:
+    what only they would sign is lost, and must not hold up what the current one signs.
+    """
+    key = require_key(key)
+    current, *old = traces
+    secrets = [key.secret(endpoint_id, current)]
+    for trace in old:
+        with suppress(SecretUnavailable):
+            secrets.append(key.secret(endpoint_id, trace))
+    return secrets
 
 
 def require_key(key: WebhookKey | None) -> WebhookKey:

@@ -9,7 +9,7 @@ from openai import InvalidWebhookSignatureError, OpenAI
 from openai.types.webhooks import BatchCompletedWebhookEvent
 
 from events.webhook_event import Announcement
-from events.webhook_secret import SecretUnavailable, WebhookKey, signed_headers
+from events.webhook_secret import SecretUnavailable, WebhookKey, signed_headers, signing_secrets
 
 BODY = Announcement("evt_1", "batch.completed", "batch_ü", 1_790_000_000).body()
 KEY = WebhookKey("the key of this installation, kept apart from its database")
@@ -70,6 +70,19 @@ def test_a_secret_comes_back_from_its_trace_and_only_with_its_key() -> None:
     for other, endpoint in ((WebhookKey("another key"), "we_1"), (KEY, "we_2")):
         with pytest.raises(SecretUnavailable, match="another webhook key"):
             other.secret(endpoint, trace)
+
+
+def test_of_the_secrets_that_sign_only_the_current_one_must_come_from_this_key() -> None:
+    """After another webhook key was set and the secret rotated: what the old one signed, nobody can sign."""
+    (current, now), (_, lost), (old, kept) = (
+        KEY.fresh("we_1"),
+        WebhookKey("old").fresh("we_1"),
+        KEY.fresh("we_1"),
+    )
+    assert signing_secrets(KEY, "we_1", [now, lost, kept]) == [current, old]
+    for key in (WebhookKey("old"), None):
+        with pytest.raises(SecretUnavailable):
+            signing_secrets(key, "we_1", [now, lost])
 
 
 def test_a_secret_is_long_and_its_trace_does_not_tell_it() -> None:
