@@ -20,6 +20,8 @@ from events.webhook_secret import SecretTrace
 
 OVERLAP: Final = 24 * 3600
 """Seconds that an old secret goes on signing where a rotation keeps it."""
+MOST_OLD_SECRETS: Final = 4
+"""Old secrets that sign beside the current one: each adds to every message's header."""
 
 
 class WebhookEndpointCreated(msgspec.Struct, frozen=True):
@@ -216,8 +218,8 @@ def _difference(endpoint: WebhookEndpoint, wanted: UpdateWebhookEndpoint) -> Web
 
 
 def _kept(endpoint: WebhookEndpoint, event: WebhookSecretRotated, second: int) -> tuple[OldSecret, ...]:
-    """The secrets that sign on beside the new one; none outlives what it was once given."""
+    """The newest secrets that sign on beside the new one; none outlives what it was once given."""
     until = second + event.overlap
     old = [OldSecret(endpoint.secret, until), *endpoint.old_secrets]
     kept = [OldSecret(one.trace, min(one.until, until)) for one in old]
-    return tuple(one for one in kept if one.until > second)
+    return tuple(one for one in kept if one.until > second)[:MOST_OLD_SECRETS]

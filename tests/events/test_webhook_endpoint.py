@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events.webhook_endpoint import (
+    MOST_OLD_SECRETS,
     OVERLAP,
     CreateWebhookEndpoint,
     DeleteWebhookEndpoint,
@@ -94,6 +95,15 @@ def test_a_second_rotation_prolongs_no_secret_and_may_end_all_old_ones() -> None
     assert both.signing(100 + OVERLAP - 1) == [trace("third"), trace("second"), trace("first")]
     assert both.signing(100 + OVERLAP) == [trace("third"), trace("second")]
     assert after(keep, RotateWebhookSecret(trace("third"))).signing(101) == [trace("third")]
+
+
+def test_of_many_old_secrets_the_newest_are_kept() -> None:
+    endpoint = after()
+    for n in range(9):
+        [rotated] = decide(endpoint, RotateWebhookSecret(trace(str(n)), keep_old=True))
+        endpoint = evolve(endpoint, rotated, 100 + n)
+    assert MOST_OLD_SECRETS == 4
+    assert endpoint.signing(109) == [trace(name) for name in "87654"]
 
 
 def test_a_disabled_endpoint_says_why_and_may_be_enabled() -> None:
