@@ -77,8 +77,9 @@ async def list_events(request: ApiRequest, batch_id: FromPath[str]) -> ASGIApp:
         shown = [event_object(event) for event in events[:limit]]
         page = msgspec.json.encode(list_object(shown, has_more=len(events) > limit))
         return ASGIResponse(body=page, media_type=MediaType.JSON)
-    after = min(number_of(request.headers, "last-event-id") or after, _NO_VERSION)
-    if seen.state.ended and after >= seen.version:
+    # What has not happened yet cannot have been heard: past it, the end of the batch would never come.
+    after = min(number_of(request.headers, "last-event-id") or after, seen.version)
+    if seen.state.ended and after == seen.version:
         return Stream(204, {}, None)  # a browser's EventSource asks again until it hears this
     if request.method == "HEAD":
         return Stream(200, _HEADERS, None)

@@ -175,6 +175,15 @@ def test_who_has_heard_the_end_is_told_not_to_come_again(served: Served, project
         assert (listening.answer.status, listening.answer.read()) == (204, b"")
 
 
+def test_nobody_has_heard_what_has_not_happened(served: Served, project: Project) -> None:
+    batch_id = project.client.created(project.client.uploaded())
+    with listening_to(project, batch_id, last_event_id="99") as listening:
+        served.happen(batch_id, *LIFE)
+        assert [message["id"] for message in listening.messages()] == ["2", "3", "4", "5"]
+    with listening_to(project, batch_id, last_event_id="99") as late:
+        assert (late.answer.status, late.answer.read()) == (204, b"")
+
+
 def test_a_wrong_last_event_id_is_refused(project: Project) -> None:
     answer = project.client.get(
         f"/v1/batches/{project.client.created()}/events", accept=SSE, last_event_id="latest"
