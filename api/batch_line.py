@@ -3,7 +3,6 @@
 Nothing is indexed by custom_id: the input is read from its start until the line is found.
 """
 
-import asyncio
 from typing import Final, Literal
 from urllib.parse import unquote_to_bytes
 
@@ -11,7 +10,7 @@ import msgspec
 from litestar import route
 from litestar.params import FromPath
 
-from api.errors import ApiError, no_such_batch, unavailable
+from api.errors import ApiError, no_such_batch
 from api.ids import looking_for
 from api.request import READ, ApiRequest, services_of
 from api.services import ApiServices
@@ -20,6 +19,7 @@ from events.batch import Batch
 from events.line_history import LineRecord, find_line, record_of
 from events.line_search import FoundLine
 from events.lines import ERROR_CODES, is_success
+from events.read_models import Seen
 from storage.store import ObjectMissing
 
 LineStatus = Literal["waiting", "completed", "failed", "cancelled", "expired", "refused"]
@@ -27,6 +27,7 @@ SEARCH_BYTES: Final = 2 << 30
 """Of a larger input no line is searched for: it would take too long for a request."""
 PATIENCE: Final = 60.0
 """Seconds that a search may take, waiting for its turn included."""
+_LATE: Final = "The input could not be searched in time."
 _SHOWN: Final = 128
 
 
@@ -72,16 +73,16 @@ async def retrieve_line(request: ApiRequest, batch_id: FromPath[str]) -> LineObj
     with looking_for(batch_id, no_such_batch(batch_id)):
         seen = await services.journal.models.get(Batch, batch_id, request.auth.project_id)
     custom_id = _custom_id(request)
-    found = None if custom_id is None else await _found(services, seen.state, custom_id)
+    found = None if custom_id is None else await _found(services, seen, custom_id)
     if custom_id is None or found is None:
         shown = "" if custom_id is None else f" '{custom_id[:_SHOWN]}'"
         raise ApiError(404, f"No line with the custom_id{shown} in batch '{batch_id}'.", param="custom_id")
-    record = await record_of(services.journal.log, batch_id, found.line)
+    place, record = found
     return LineObject(
         batch_id=batch_id,
         custom_id=custom_id,
         status=_status(seen.state, record),
-        input=InputObject(seen.state.created.input_file_id, found.number, found.start, found.length),
+        input=InputObject(seen.state.created.input_file_id, place.number, place.start, place.length),
         outcome=None if record is None else _outcome(record),
     )
 
@@ -96,8 +97,11 @@ def _custom_id(request: ApiRequest) -> str | None:
         return None
 
 
-async def _found(services: ApiServices, batch: Batch, custom_id: str) -> FoundLine | None:
-    """The line, searched for when it is its turn. Raises `ApiError`."""
+async def _found(
+    services: ApiServices, seen: Seen[Batch], custom_id: str
+) -> tuple[FoundLine, LineRecord | None] | None:
+    """The line and what is recorded of it, searched for when it is its turn. Raises `ApiError`."""
+    batch = seen.state
     if batch.created.input is not None and batch.created.input.size > SEARCH_BYTES:
         raise ApiError(
             400,
@@ -105,10 +109,11 @@ async def _found(services: ApiServices, batch: Batch, custom_id: str) -> FoundLi
             f"inputs of at most {SEARCH_BYTES}; the result files name every custom_id.",
         )
     try:
-        async with asyncio.timeout(PATIENCE), services.searches:
-            return await find_line(services.store, batch, custom_id, services.options.max_line_bytes)
-    except TimeoutError:
-        raise unavailable("The input could not be searched in time. Please try again.") from None
+        async with services.searches.one(seen.project_id, PATIENCE, _LATE):
+            found = await find_line(services.store, batch, custom_id, services.options.max_line_bytes)
+            if found is None:
+                return None
+            return found, await record_of(services.journal.log, seen.id, found.line)
     except ObjectMissing as error:
         raise ApiError(
             404,

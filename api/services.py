@@ -1,6 +1,5 @@
 """What the API is given to work with, and the limits it keeps."""
 
-import asyncio
 import tempfile
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import msgspec
 from api.model_source import ModelSource
 from api.open_streams import OpenStreams
 from api.rates import Limit, Rates
+from api.slots import Slots
 from api.turns import Turns
 from api.webhook_services import WebhookServices
 from events.journal import Journal
@@ -18,6 +18,10 @@ from storage.store import Store
 MIB = 1 << 20
 SEARCHES = 2
 """Inputs searched for a line at once."""
+DRY_RUNS = 4
+"""Inputs that are checked at once, each of which may lie in the spill folder meanwhile."""
+FAILURE_READS = 2
+"""Batches whose failures are read at once."""
 
 
 class ApiOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +73,8 @@ class ApiServices(msgspec.Struct, frozen=True):
     webhooks: WebhookServices
     options: ApiOptions = ApiOptions()
     streams: OpenStreams = msgspec.field(default_factory=OpenStreams)
-    searches: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(SEARCHES))
+    searches: Slots = msgspec.field(default_factory=lambda: Slots(SEARCHES))
+    dry_runs: Slots = msgspec.field(default_factory=lambda: Slots(DRY_RUNS))
+    failure_reads: Slots = msgspec.field(default_factory=lambda: Slots(FAILURE_READS))
     turns: Turns = msgspec.field(default_factory=Turns)
     rates: Rates = msgspec.field(default_factory=Rates)

@@ -1,5 +1,6 @@
 """All that is known of one line, found by its custom_id."""
 
+import asyncio
 import json
 from pathlib import Path
 from urllib.parse import quote
@@ -156,6 +157,19 @@ def test_a_huge_input_is_not_searched(project: Project, monkeypatch: pytest.Monk
     answer = line(project, created(project), "a")
     assert answer.status == 400
     assert str(len(CONTENT)) in (answer.error["message"] or "")
+
+
+def test_a_search_that_takes_too_long_is_ended(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def for_ever(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    batch_id = created(project)
+    monkeypatch.setattr("api.batch_line.PATIENCE", 0.5)
+    for step in ("record_of", "find_line"):
+        monkeypatch.setattr(f"api.batch_line.{step}", for_ever)
+        answer = line(project, batch_id, "a")
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert answer.error["message"] == "The input could not be searched in time. Please try again."
 
 
 def test_another_projects_batch_is_unknown(served: Served, project: Project) -> None:

@@ -1,0 +1,60 @@
+"""Work that takes a request long: few pieces at once, one of each project, and none for ever."""
+
+import asyncio
+
+import pytest
+
+from api.errors import ApiError
+from api.slots import Slots
+
+LATE = "It took too long."
+
+
+async def hold(slots: Slots, project_id: str, entered: asyncio.Queue[str], leave: asyncio.Event) -> None:
+    async with slots.one(project_id, 30, LATE):
+        entered.put_nowait(project_id)
+        await leave.wait()
+
+
+async def hold_until_late(slots: Slots, project_id: str) -> None:
+    async with slots.one(project_id, 0, LATE):
+        await asyncio.Event().wait()
+
+
+async def read_late(slots: Slots, project_id: str) -> None:
+    async with slots.one(project_id, 30, LATE):
+        raise TimeoutError("a read within")
+
+
+async def test_a_project_has_one_slot_at_a_time_and_leaves_the_others_to_others() -> None:
+    slots, entered, leave = Slots(2), asyncio.Queue[str](), asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        for project_id in ("a", "a", "a", "b"):
+            group.create_task(hold(slots, project_id, entered, leave))
+        assert [await entered.get(), await entered.get()] == ["a", "b"]
+        assert entered.empty()
+        leave.set()
+    assert [entered.get_nowait(), entered.get_nowait()] == ["a", "a"]
+
+
+async def test_who_gets_no_slot_in_time_is_told_to_come_again() -> None:
+    slots, entered, leave = Slots(1), asyncio.Queue[str](), asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(hold(slots, "a", entered, leave))
+        await entered.get()
+        for project_id in ("a", "b"):
+            with pytest.raises(ApiError, match=r"^It took too long\. Please try again\.$") as refused:
+                await hold_until_late(slots, project_id)
+            assert refused.value.status == 503
+        leave.set()
+    await hold(slots, "b", entered, leave)
+
+
+async def test_what_takes_too_long_is_ended_and_leaves_its_slot() -> None:
+    slots = Slots(1)
+    with pytest.raises(ApiError, match=LATE):
+        await hold_until_late(slots, "a")
+    with pytest.raises(ApiError, match=LATE):
+        await read_late(slots, "b")
+    async with slots.one("a", 30, LATE):
+        pass
