@@ -37,10 +37,10 @@ async def create_endpoint(request: ApiRequest) -> EndpointWithSecret:
     """`POST /v1/webhook_endpoints`"""
     services = services_of(request)
     name, url, types = parse_endpoint(await whole_body(request), services.webhooks.rule)
+    project_id = request.auth.project_id
     try:
-        seen, secret = await _endpoints(services).create(
-            request.auth.project_id, name, url, types, origin(request)
-        )
+        async with services.turns.at(f"{project_id} makes webhook endpoints"):
+            seen, secret = await _endpoints(services).create(project_id, name, url, types, origin(request))
     except TooManyEndpoints as error:
         raise ApiError(400, str(error), code="too_many_webhook_endpoints") from error
     except SecretUnavailable as error:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -14,11 +15,12 @@ import pytest
 from openai import BadRequestError, InvalidWebhookSignatureError, NotFoundError, OpenAI
 
 from events.catalog import new_event
+from events.event import NewEvent
 from events.journal import Decision
-from events.log import Leadership
+from events.log import Leadership, Row
 from events.read_models import Seen
 from events.webhook_deliveries import NewDelivery, Settled, WebhookDeliveries
-from events.webhook_endpoint import DisableWebhookEndpoint, WebhookEndpoint, decide
+from events.webhook_endpoint import DisableWebhookEndpoint, WebhookEndpoint, decide, fresh_endpoint_id
 from events.webhook_event import Announcement, delivery_id
 from tests.api.client import Answer
 from tests.api.serving import OPTIONS, Project, Served, listening
@@ -218,6 +220,24 @@ def test_a_project_has_so_many_endpoints(sdk: OpenAI) -> None:
         endpoint(sdk)
     sdk.webhooks.delete(sdk.webhooks.list().data[0].id)
     endpoint(sdk)
+
+
+def test_a_project_has_no_more_endpoints_when_many_are_made_side_by_side(project: Project) -> None:
+    with ThreadPoolExecutor(12) as pool:
+        made = [pool.submit(project.client.post_json, "/v1/webhook_endpoints", GOOD) for _ in range(60)]
+    assert sorted(one.result().status for one in made) == [200] * 50 + [400] * 10
+
+
+def test_an_endpoint_that_only_a_newer_program_can_read_counts_like_any_other(
+    served: Served, project: Project, sdk: OpenAI
+) -> None:
+    for _ in range(50):
+        endpoint(sdk)
+    id = fresh_endpoint_id()
+    strange = NewEvent(uuid4(), id, project.id, "WebhookEndpointSublimated", "{}")
+    served.run(served.journal.record(Decision([strange], rows=[Row("webhook_endpoint", id, project.id)])))
+    with pytest.raises(BadRequestError, match="at most 50"):
+        endpoint(sdk)
 
 
 def test_an_endpoint_of_another_project_is_as_one_that_is_not(served: Served, sdk: OpenAI) -> None:
