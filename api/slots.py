@@ -16,12 +16,16 @@ class Slots:
         self._turns = Turns()
 
     @asynccontextmanager
-    async def one(self, project_id: str, patience: float, late: str) -> AsyncIterator[None]:
+    async def one(
+        self, project_id: str, patience: float, late: str, *, work: float | None = None
+    ) -> AsyncIterator[None]:
         """A slot for the block, when it is the project's turn. Raises `ApiError`, which says `late`, where
         the wait and the block take more than `patience` seconds together, or the block raises
-        `TimeoutError`."""
+        `TimeoutError`. With `work` the block has that many seconds, and `patience` is for the wait."""
         try:
-            async with asyncio.timeout(patience), self._turns.at(project_id), self._free:
+            async with asyncio.timeout(patience) as limit, self._turns.at(project_id), self._free:
+                if work is not None:
+                    limit.reschedule(asyncio.get_running_loop().time() + work)
                 yield
         except TimeoutError:
             raise unavailable(f"{late} Please try again.") from None

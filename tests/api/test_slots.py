@@ -16,8 +16,10 @@ async def hold(slots: Slots, project_id: str, entered: asyncio.Queue[str], leave
         await leave.wait()
 
 
-async def hold_until_late(slots: Slots, project_id: str) -> None:
-    async with slots.one(project_id, 0, LATE):
+async def hold_until_late(
+    slots: Slots, project_id: str, patience: float = 0, work: float | None = None
+) -> None:
+    async with slots.one(project_id, patience, LATE, work=work):
         await asyncio.Event().wait()
 
 
@@ -58,3 +60,15 @@ async def test_what_takes_too_long_is_ended_and_leaves_its_slot() -> None:
         await read_late(slots, "b")
     async with slots.one("a", 30, LATE):
         pass
+
+
+async def test_work_may_have_a_time_of_its_own() -> None:
+    slots, entered, leave = Slots(1), asyncio.Queue[str](), asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(hold(slots, "a", entered, leave))
+        await entered.get()
+        with pytest.raises(ApiError, match=LATE):
+            await hold_until_late(slots, "b", work=30)
+        leave.set()
+    with pytest.raises(ApiError, match=LATE):
+        await hold_until_late(slots, "b", patience=30, work=0)

@@ -1,12 +1,15 @@
 """A dry run tells what a batch would be told, and leaves nothing behind."""
 
+import asyncio
 import json
-from typing import Any
+from types import SimpleNamespace
+from typing import IO, Any
 
 import pytest
 
+from events.file import File
 from tests.api.client import JSON, Answer
-from tests.api.serving import MIB, KnownModels, Project, Served
+from tests.api.serving import MIB, OPTIONS, KnownModels, Project, Served
 
 ENDPOINT = "/v1/chat/completions"
 JSONL = {"content-type": "application/jsonl"}
@@ -107,6 +110,60 @@ def test_a_file_of_nobody_or_of_another_project_is_unknown(served: Served, proje
         (error,) = told(validate_file(project, file_id))
         assert (error["code"], error["param"]) == ("invalid_request", "file_id")
         assert error["message"].startswith(f"Cannot find file {file_id}, or organization {project.id} ")
+
+
+def test_a_file_that_is_erased_meanwhile_is_unknown(served: Served, project: Project) -> None:
+    file_id = project.client.uploaded(GOOD)
+    kept = served.run(served.journal.models.get(File, file_id)).state.created.storage_key
+    (served.folder / kept).unlink()
+    (error,) = told(validate_file(project, file_id))
+    assert error["message"].startswith(f"Cannot find file {file_id}, or organization {project.id} ")
+
+
+def test_a_file_that_is_not_read_in_time_is_asked_for_again(
+    served: Served, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def for_ever(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    file_id = project.client.uploaded(request_line("a") + request_line("a"))
+    monkeypatch.setattr("api.validation._READ_TIMEOUT", 0.01)
+    monkeypatch.setattr(served.store, "read", for_ever, raising=False)
+    answer = validate_file(project, file_id)
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert answer.error["message"] == "The input could not be checked in time. Please try again."
+
+
+def test_who_gets_no_turn_in_time_is_told_to_come_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_id = project.client.uploaded(GOOD)
+    monkeypatch.setattr("api.validation._PATIENCE", 0.0)
+    assert [validate(project, GOOD).status, validate_file(project, file_id).status] == [503, 503]
+
+
+def test_a_body_for_which_there_is_no_room_is_refused_before_it_is_kept(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nearly_full(folder: object) -> SimpleNamespace:
+        assert folder == OPTIONS.spill_folder
+        return SimpleNamespace(free=OPTIONS.free_space_floor + len(GOOD) - 1)
+
+    monkeypatch.setattr("api.space.disk_usage", nearly_full)
+    answer = validate(project, GOOD)
+    assert (answer.status, answer.headers["x-should-retry"]) == (507, "false")
+    assert f"keeps {OPTIONS.free_space_floor} of them free" in (answer.error["message"] or "")
+    assert validate(project, GOOD[1:-1]).status == 200
+
+
+def test_a_disk_that_becomes_full_is_said(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(dir: object) -> IO[bytes]:
+        return open("/dev/full", "w+b")
+
+    monkeypatch.setattr("api.validation.TemporaryFile", full)
+    answer = validate(project, GOOD)
+    assert (answer.status, answer.error["type"]) == (507, "server_error")
+    assert "no room left" in (answer.error["message"] or "")
 
 
 def test_a_dry_run_leaves_nothing_behind(served: Served, project: Project) -> None:
