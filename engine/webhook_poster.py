@@ -11,6 +11,7 @@ import socket
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from ipaddress import ip_address
 from typing import Final
 
 import aiohttp
@@ -29,7 +30,7 @@ _AddrInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str,
 
 
 class AddressRefused(OSError):
-    """A connection that must not be made."""
+    """A connection that must not be made, for what its text says of the address."""
 
 
 class WebhookPoster:
@@ -123,7 +124,7 @@ def _what(error: Exception, timeout: float) -> str:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
             return "no trusted TLS connection"
         case aiohttp.ClientConnectorError(os_error=AddressRefused() as refused):
-            return f"not called: {refused}"
+            return f"not called: {_named(error.host)} {refused}"
         case aiohttp.ClientConnectorError(os_error=ConnectionRefusedError()):
             return "the connection was refused"
         case aiohttp.ClientConnectorError():
@@ -134,3 +135,12 @@ def _what(error: Exception, timeout: float) -> str:
             return "its URL cannot be called"
         case _:
             return "the connection was cut before the answer"
+
+
+def _named(host: str) -> str:
+    """What is said of the address of a host: itself where it stands in the URL, but not where a name leads,
+    which may be known inside this network alone."""
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return "its name leads to an address that"

@@ -21,16 +21,19 @@ class AddressRule:
         self.allowed = tuple(allowed)
 
     def refusal(self, address: str, *, secure: bool) -> str | None:
-        """Why nothing may be sent to an IP address, over TLS (`secure`) or without it; None where it may."""
+        """Why nothing may be sent to an IP address, over TLS (`secure`) or without it; None where it may. It
+        is the end of a sentence about the address, which it does not name: where a name leads is not for
+        everybody to know.
+        """
         try:
             parsed = _meant(ip_address(address))
         except ValueError:
-            return f"{address} is no IP address"
+            return "is no IP address"
         if any(parsed in network for network in self.allowed):
             return None
         if not _is_public(parsed):
-            return f"{address} is not a public address"
-        return None if secure else f"{address} would be called without TLS"
+            return "is not public"
+        return None if secure else "would be called without TLS"
 
 
 def _meant(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

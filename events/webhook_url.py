@@ -34,4 +34,4 @@ def url_refusal(url: str, rule: AddressRule) -> str | None:
     except ValueError:
         return None
     refusal = rule.refusal(address, secure=parts.scheme == "https")
-    return None if refusal is None else f"must not be called: {refusal}"
+    return None if refusal is None else f"must not be called: {address} {refusal}"

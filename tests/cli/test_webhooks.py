@@ -114,7 +114,7 @@ async def test_what_a_client_does_an_operator_does_beside_a_server(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("create", "https://169.254.169.254/"), "169.254.169.254 is not a public address"),
+        (("create", "https://169.254.169.254/"), "169.254.169.254 is not public"),
         (("create", "https://example.com/", "--event", "batch.done"), "there is no event 'batch.done'"),
     ],
 )

@@ -107,19 +107,29 @@ async def test_addresses_in_brackets_are_judged_alike(host: str) -> None:
     assert (await failure(f"https://{host}:9/", NOWHERE)).startswith("not called: ")
 
 
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [("https://10.0.0.7/", "10.0.0.7"), ("https://[::1]/", "::1"), ("https://0xa9fea9fe/", None)],
+)
+async def test_an_address_that_is_refused_is_told_to_who_wrote_it(url: str, address: str | None) -> None:
+    said = address or "its name leads to an address that"
+    assert await failure(url, NOWHERE) == f"not called: {said} is not public"
+
+
 @pytest.mark.parametrize("address", ["10.0.0.7", "169.254.169.254", "100.64.0.1", "192.168.0.1", "127.0.0.1"])
-async def test_a_name_that_leads_to_a_private_address_is_not_called(
+async def test_a_name_that_leads_to_a_private_address_is_not_called_and_the_address_not_told(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
 
     def answered(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
         asked.append(host)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+        leads_to = (address, "10.99.0.1")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in leads_to]
 
     monkeypatch.setattr(socket, "getaddrinfo", answered)
     told = await failure("https://hooks.example.com/", NOWHERE)
-    assert told == f"not called: {address} is not a public address"
+    assert told == "not called: its name leads to an address that is not public"
     assert asked == ["hooks.example.com"]
 
 
@@ -134,7 +144,7 @@ async def test_a_name_that_changes_its_mind_is_judged_each_time(monkeypatch: pyt
     async with receiver() as hearing, poster(AddressRule([ip_network("127.0.0.1/32")])) as post:
         url = hearing.url(host="hooks.example.com")
         assert await post.send(url, {}, b"{}") == 204
-        with pytest.raises(NotAnswered, match=r"127\.0\.0\.2 is not a public address"):
+        with pytest.raises(NotAnswered, match="its name leads to an address that is not public"):
             await post.send(url, {}, b"{}")
     assert len(hearing.heard) == 1
 
@@ -144,7 +154,9 @@ async def test_a_public_address_is_not_called_without_tls(monkeypatch: pytest.Mo
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("1.1.1.1", port))]
 
     monkeypatch.setattr(socket, "getaddrinfo", answered)
-    assert await failure("http://one.example/") == "not called: 1.1.1.1 would be called without TLS"
+    assert await failure("http://1.1.1.1/") == "not called: 1.1.1.1 would be called without TLS"
+    told = await failure("http://one.example/")
+    assert told == "not called: its name leads to an address that would be called without TLS"
 
 
 async def test_a_certificate_that_nobody_trusts_is_not_trusted(tmp_path: Path) -> None:
