@@ -109,13 +109,17 @@ async def rotate_secret(request: ApiRequest, endpoint_id: FromPath[str]) -> Endp
 async def test_endpoint(request: ApiRequest, endpoint_id: FromPath[str]) -> EndpointTested:
     """`POST /v1/webhook_endpoints/{endpoint_id}/test`
 
-    Sends a sample, once, and tells what was answered. It names a batch that there is not.
+    Sends a sample, once, and tells what was answered. It names a batch that there is not. A project sends one
+    at a time: this is no way to call others often, or to hold many connections open.
     """
-    webhooks = services_of(request).webhooks
-    seen = await endpoint_of(request, endpoint_id)
+    services = services_of(request)
+    webhooks = services.webhooks
+    await endpoint_of(request, endpoint_id)
     type_ = parse_test(await whole_body(request))
     try:
-        status = await send_sample(webhooks.post, webhooks.key, seen, type_)
+        async with services.turns.at(f"{request.auth.project_id} sends a sample"):
+            seen = await endpoint_of(request, endpoint_id)
+            status = await send_sample(webhooks.post, webhooks.key, seen, type_)
     except SecretUnavailable as error:
         raise _no_key(error) from error
     except NotAnswered as error:

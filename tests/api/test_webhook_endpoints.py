@@ -3,10 +3,10 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -55,14 +55,17 @@ def endpoint(sdk: OpenAI, url: str = URL, name: str = "nightly") -> str:
 
 
 @contextmanager
-def hearing(status: int) -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
-    """A receiver that answers with a status: its URL, and what it has heard."""
+def hearing(
+    status: int, meanwhile: Callable[[], None] = lambda: None
+) -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
+    """A receiver that answers with a status, after something: its URL, and what it has heard."""
     heard: list[tuple[dict[str, str], bytes]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             heard.append(({name.lower(): value for name, value in self.headers.items()}, body))
+            meanwhile()
             self.send_response(status)
             self.send_header("content-length", "0")
             self.end_headers()
@@ -70,7 +73,7 @@ def hearing(status: int) -> Iterator[tuple[str, list[tuple[dict[str, str], bytes
         def log_message(self, *_: object) -> None:
             """Says nothing."""
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -150,6 +153,25 @@ def test_a_sample_is_sent_once_and_its_answer_told(sdk: OpenAI, status: int) -> 
     [(headers, body)] = heard
     assert sdk.webhooks.unwrap(body, headers, secret=made.signing_secret).type == "batch.failed"
     assert sdk.webhooks.retrieve(made.id) == sdk.webhooks.update(made.id)
+
+
+@pytest.mark.parametrize("projects", [1, 2])
+def test_a_project_sends_one_sample_at_a_time_whatever_others_do(served: Served, projects: int) -> None:
+    both, met = threading.Barrier(2), []
+
+    def meet() -> None:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.3 if projects == 1 else 20)
+            met.append(True)
+
+    clients = [sdk_of(served.project()) for _ in range(projects)] * (2 // projects)
+    with hearing(200, meet) as (url, heard), ThreadPoolExecutor(2) as pool:
+        asked = [
+            pool.submit(sdk.webhooks.test, endpoint(sdk, url), event_type="batch.failed") for sdk in clients
+        ]
+        assert [one.result().status_code for one in asked] == [200, 200]
+    assert len(heard) == 2
+    assert bool(met) == (projects == 2)
 
 
 def test_a_sample_that_is_not_answered_is_an_error_that_says_why(sdk: OpenAI) -> None:
