@@ -1,7 +1,7 @@
 """`/v1/batches/{batch_id}/errors`: why lines of a batch failed, those that failed alike together."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 from litestar import route
@@ -13,6 +13,10 @@ from api.request import READ, ApiRequest, services_of
 from api.wire import ListObject, list_object
 from events.batch import Batch
 from events.failures import Group, failures_of
+
+PATIENCE: Final = 60.0
+"""Seconds that reading the failures of a batch may take, waiting for its turn included."""
+_LATE: Final = "The failures could not be read in time."
 
 
 class CauseObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +39,8 @@ async def list_errors(request: ApiRequest, batch_id: FromPath[str]) -> ListObjec
     services = services_of(request)
     with looking_for(batch_id, no_such_batch(batch_id)):
         seen = await services.journal.models.get(Batch, batch_id, request.auth.project_id)
-    groups = await failures_of(services.journal.log, services.store, seen)
+    async with services.failure_reads.one(seen.project_id, PATIENCE, _LATE):
+        groups = await failures_of(services.journal.log, services.store, seen)
     return list_object([_shown(group) for group in groups], has_more=False)
 
 

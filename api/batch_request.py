@@ -10,6 +10,7 @@ from api.expiry import expiry_of_body
 from api.idempotency import FIELD as KEY_FIELD
 from api.json_body import json_object, one_of, optional_object, refuse_unknown, text
 from api.windows import offered, window_seconds
+from events.cause import CAUSE_DIGITS, is_cause_id
 from events.validator import supported_endpoints
 
 _FIELDS: Final = frozenset(
@@ -20,6 +21,7 @@ _MAX_FILE_ID: Final = 512
 _MAX_PAIRS: Final = 16
 _MAX_KEY: Final = 64
 _MAX_VALUE: Final = 512
+_SHOWN: Final = 64
 
 
 class BatchRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,12 +71,25 @@ def parse_retry_request(body: bytes, windows: tuple[str, ...]) -> RetryRequest:
     """The request in a body, which may be empty. Raises `ApiError`."""
     fields = json_object(body or b"{}")
     request = RetryRequest(
-        group=None if fields.get("group") is None else text(fields, "group"),
+        group=None if fields.get("group") is None else _group(fields),
         window=None if fields.get("completion_window") is None else _window(fields, windows),
         metadata=optional_object(fields, "metadata", _metadata),
     )
     refuse_unknown(fields, _RETRY_FIELDS)
     return request
+
+
+def _group(fields: Mapping[str, object]) -> str:
+    group = text(fields, "group")
+    if not is_cause_id(group):
+        raise ApiError(
+            400,
+            f"Invalid 'group': expected the id of one of the batch's errors, 'cause_' and "
+            f"{CAUSE_DIGITS} hex digits, but got '{group[:_SHOWN]}' instead.",
+            param="group",
+            code="invalid_value",
+        )
+    return group
 
 
 def _window(fields: Mapping[str, object], windows: tuple[str, ...]) -> tuple[str, int]:

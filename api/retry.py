@@ -5,6 +5,7 @@ batch: neither is ever there without the other.
 """
 
 from collections.abc import AsyncIterator
+from typing import Final
 from uuid import uuid4
 
 from litestar import post
@@ -35,7 +36,10 @@ from events.read_models import Seen
 from events.retry_lines import lines_to_retry
 from storage.store import Stored
 
-_PREFIX = "files"
+PATIENCE: Final = 60.0
+"""Seconds that finding the lines may take, waiting for its turn included."""
+_LATE: Final = "The lines to retry could not be found in time."
+_PREFIX: Final = "files"
 
 
 @post("/batches/{batch_id:str}/retry", status_code=200)
@@ -46,10 +50,11 @@ async def retry_batch(request: ApiRequest, batch_id: FromPath[str]) -> BatchObje
     with looking_for(batch_id, no_such_batch(batch_id)):
         old = await services.journal.models.get(Batch, batch_id, project_id)
     _require_ended(old)
-    lines = await lines_to_retry(services.journal.log, old, wanted.group)
+    require_pace(services, project_id)
+    async with services.failure_reads.one(project_id, PATIENCE, _LATE):
+        lines = await lines_to_retry(services.journal.log, old, wanted.group)
     if not len(lines):
         raise _nothing_to_retry(batch_id, wanted.group)
-    require_pace(services, project_id)
     await require_space(services, 0)
     stored = await _stored(services, old, lines)
     # From here on the bytes stay whatever happens: an append whose answer is lost may have been recorded.
@@ -101,7 +106,7 @@ def renewal(
 def _nothing_to_retry(batch_id: str, group: str | None) -> ApiError:
     if group is None:
         return ApiError(400, f"Batch '{batch_id}' has no lines that failed or were never run.")
-    message = f"Invalid 'group': batch '{batch_id}' has no errors with the id '{group[:64]}'."
+    message = f"Invalid 'group': batch '{batch_id}' has no errors with the id '{group}'."
     return ApiError(400, message, param="group")
 
 

@@ -13,8 +13,11 @@ from events.json_scan import members, string
 from events.lines import ERROR_CODES
 from events.validator import LineError
 
+CAUSE_DIGITS: Final = 24
+"""Hex digits in the id of a cause."""
 SHAPE_CHARACTERS: Final = 200
 _READ_CHARACTERS: Final = 1_000
+_CAUSE_ID: Final = re.compile(rf"cause_[0-9a-f]{{{CAUSE_DIGITS}}}")
 _QUOTED: Final = re.compile(r"""(?<!\w)(['"`])(?:(?!\1).){1,200}?\1(?!\w)""")
 _ID: Final = re.compile(r"\b(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{8,}\b")
 _NUMBER: Final = re.compile(r"\d+(?:[.,:]\d+)*")
@@ -31,7 +34,7 @@ class Cause(msgspec.Struct, frozen=True):
     @property
     def id(self) -> str:
         """The same for the same cause, in any batch."""
-        return "cause_" + hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:24]
+        return "cause_" + hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:CAUSE_DIGITS]
 
     @property
     def coarse(self) -> "Cause":
@@ -107,6 +110,11 @@ def scanned_failure(result: bytes) -> Failure:
     code = _text(told, "code") or _text(told, "type")
     message = _text(told, "message") or _text(body, "error") or _text(body, "detail")
     return Failure(Cause(int(response["status_code"]), code, _shape(message)), line["custom_id"])
+
+
+def is_cause_id(text: str) -> bool:
+    """Whether a cause could have this id."""
+    return _CAUSE_ID.fullmatch(text) is not None
 
 
 def coarse_cause(status: int) -> Cause:

@@ -13,8 +13,8 @@ import msgspec
 
 from events.batch import Batch, LinesCompleted
 from events.catalog import decode
-from events.cause import Cause, cause_of_error, coarse_cause, failure_of
-from events.flush_body import flush_body
+from events.cause import Cause, cause_of_error, coarse_cause
+from events.flush_failures import flush_failures
 from events.input_lines import InputLines
 from events.line_index import BadIndex
 from events.line_set import LineSet
@@ -109,13 +109,10 @@ async def _add_flush(log: Log, batch_id: str, version: int, groups: Groups, read
             facts = unpack_facts(recorded.lines)
             size = sum(facts.sizes)
             if size <= read_bytes:
-                body = await flush_body(recorded, size)
-                for _, status, result in facts.results(body):
-                    if not is_success(status):
-                        failure = failure_of(result)
-                        group = groups.add(failure.cause)
-                        if len(group.custom_ids) < EXAMPLES:
-                            group.custom_ids.append(failure.custom_id)
+                for _, failure in await flush_failures(recorded, facts):
+                    group = groups.add(failure.cause)
+                    if len(group.custom_ids) < EXAMPLES:
+                        group.custom_ids.append(failure.custom_id)
                 return size
     for _, _, column in await log.facts(batch_id, after=version - 1, limit=1):
         for status in unpack_facts(column).statuses:

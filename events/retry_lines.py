@@ -1,9 +1,9 @@
 """Which lines of an ended batch are worth another try: those that failed, and those that were never run."""
 
 from events.batch import Batch
-from events.cause import Cause, coarse_cause, failure_of
+from events.cause import Cause, coarse_cause
 from events.failures import lines_with_outcome
-from events.flush_body import flush_body
+from events.flush_failures import flush_failures
 from events.line_set import LineSet
 from events.lines import UNRUN, is_success, unpack_facts
 from events.log import Log
@@ -47,9 +47,6 @@ async def _of_cause(
     if alike or recorded is None or recorded.attachment is None:
         return alike
     facts = unpack_facts(recorded.lines)
-    body = await flush_body(recorded, sum(facts.sizes))
-    return [
-        line
-        for line, _, result in facts.results(body)
-        if line in failed and failure_of(result).cause.id == cause_id
-    ]
+    failures = await flush_failures(recorded, facts)
+    causes = {cause for cause in {failure.cause for _, failure in failures} if cause.id == cause_id}
+    return [line for line, failure in failures if failure.cause in causes]

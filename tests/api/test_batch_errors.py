@@ -1,8 +1,11 @@
 """Why lines failed, those that failed alike together."""
 
 import json
+import threading
 from typing import Any
 from uuid import uuid4
+
+import pytest
 
 from events.batch import (
     Batch,
@@ -14,7 +17,7 @@ from events.batch import (
     BatchStarted,
     Usage,
 )
-from events.cause import Cause
+from events.cause import Cause, Failure, failure_of
 from events.failures import MOST_GROUPS, Group, failures_of
 from events.lines import TIMED_OUT, LineOutcome
 from events.validator import LineError
@@ -168,3 +171,32 @@ def test_another_projects_batch_is_unknown(served: Served, project: Project) -> 
         answer = project.client.get(f"/v1/batches/{batch_id}/errors")
         assert answer.status == 404
         assert (answer.error["message"] or "").startswith("No batch found with id '")
+
+
+def test_many_answers_are_read_beside_other_requests(
+    served: Served, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch_id = running(served, project)
+    served.record(batch_id, failed(0, 500, "Broken."), succeeded(1), failed(2, 500, "Broken."))
+    read_by: list[str] = []
+
+    def noting(result: bytes) -> Failure:
+        read_by.append(threading.current_thread().name)
+        return failure_of(result)
+
+    monkeypatch.setattr("events.flush_failures.failure_of", noting)
+    told = errors(project, batch_id)
+    assert read_by == ["api", "api"]
+    monkeypatch.setattr("events.flush_failures.INLINE_BYTES", 0)
+    assert errors(project, batch_id) == told
+    assert "api" not in read_by[2:]
+
+
+def test_failures_that_are_not_read_in_time_are_asked_for_again(
+    served: Served, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch_id = running(served, project)
+    monkeypatch.setattr("api.batch_errors.PATIENCE", 0.0)
+    answer = project.client.get(f"/v1/batches/{batch_id}/errors")
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert answer.error["message"] == "The failures could not be read in time. Please try again."

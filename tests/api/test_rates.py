@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.rates import Limit, Rates, duration
+from events.batch import BatchCompleted, BatchFinalizing, BatchStarted
 from tests.api.client import Client
 from tests.api.serving import OPTIONS, Project, Served, serving
 from tests.postgres import Database, PostgresServer
@@ -125,6 +126,19 @@ def test_too_many_batches_are_told_to_wait(limited: Served) -> None:
     assert "on batches per hour: Limit 2. Please try again in 30m0s." in (answer.error["message"] or "")
     assert answer.headers["retry-after"] == "1800"
     assert len(project.client.get("/v1/batches").json["data"]) == 2
+
+
+def test_a_retry_is_one_of_the_batches_and_too_many_read_nothing(
+    limited: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = limited.project()
+    batch_id = project.client.created()
+    limited.happen(batch_id, BatchStarted(1, "m"), BatchFinalizing("done"), BatchCompleted(None, None))
+    path = f"/v1/batches/{batch_id}/retry"
+    assert project.client.ask("POST", path).status == 400
+    monkeypatch.setattr("api.retry.lines_to_retry", None)
+    answer = project.client.ask("POST", path)
+    assert (answer.status, answer.error["code"]) == (429, "rate_limit_exceeded")
 
 
 def test_nothing_is_said_where_there_is_no_limit(served: Served, project: Project) -> None:

@@ -149,7 +149,7 @@ def test_a_batch_without_such_lines_is_not_retried(served: Served, project: Proj
     served.record(batch_id, *map(outcome, range(8)))
     served.happen(batch_id, *DONE)
     before = served.stored()
-    for body, param in (({}, None), ({"group": "cause_1"}, "group")):
+    for body, param in (({}, None), ({"group": f"cause_{0:024}"}, "group")):
         answer = retry(project, batch_id, **body)
         assert (answer.status, answer.error["param"]) == (400, param)
     assert served.stored() == before
@@ -168,6 +168,16 @@ def test_a_batch_must_have_ended(served: Served, project: Project) -> None:
         assert f"Cannot retry a batch with status '{status}'" in (answer.error["message"] or "")
 
 
+def test_lines_that_are_not_found_in_time_are_asked_for_again(
+    served: Served, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch_id = completed(served, project)
+    monkeypatch.setattr("api.retry.PATIENCE", 0.0)
+    answer = retry(project, batch_id)
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert answer.error["message"] == "The lines to retry could not be found in time. Please try again."
+
+
 def test_without_its_input_no_line_can_be_retried(served: Served, project: Project) -> None:
     batch_id = completed(served, project)
     kept = served.run(served.journal.models.get(Batch, batch_id)).state.created.input
@@ -184,6 +194,8 @@ def test_without_its_input_no_line_can_be_retried(served: Served, project: Proje
     ("body", "param", "code"),
     [
         ({"group": 7}, "group", "invalid_type"),
+        ({"group": "cause_1"}, "group", "invalid_value"),
+        ({"group": f"cause_{0:024}\n"}, "group", "invalid_value"),
         ({"completion_window": "3h"}, "completion_window", "invalid_value"),
         ({"metadata": {"a": 1}}, "metadata.a", "invalid_type"),
         ({"endpoint": "/v1/embeddings"}, "endpoint", "unknown_parameter"),
