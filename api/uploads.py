@@ -98,7 +98,7 @@ async def add_part(request: ApiRequest, upload_id: FromPath[str]) -> PartObject:
 async def complete_upload(request: ApiRequest, upload_id: FromPath[str]) -> UploadObject:
     """`POST /v1/uploads/{upload_id}/complete`
 
-    Repeated with the same parts it is answered as before.
+    Repeated with the same parts it is answered as before, unless it says another MD5.
     """
     services = services_of(request)
     await _upload(request, upload_id)
@@ -106,7 +106,7 @@ async def complete_upload(request: ApiRequest, upload_id: FromPath[str]) -> Uplo
     # Whoever asks again while the first is still at work waits for what becomes of that.
     async with services.turns.at(f"{upload_id} ends"):
         seen = await _upload(request, upload_id)
-        command = CompleteUpload(fresh_file_id(), wanted.part_ids)
+        command = CompleteUpload(fresh_file_id(), wanted.part_ids, wanted.md5)
         if decide(seen.state, command):
             parts = chosen_parts(seen.state, wanted.part_ids)
             await require_space(services, seen.state.created.size)

@@ -59,10 +59,12 @@ class UploadPartAdded(msgspec.Struct, frozen=True):
 
 
 class UploadCompleted(msgspec.Struct, frozen=True):
-    """These parts, in this order, became the contents of the file `file_id`."""
+    """These parts, in this order, became the contents of the file `file_id`; `md5` is that of the file, in
+    lower-case hex, where the client said it."""
 
     file_id: str
     part_ids: tuple[str, ...]
+    md5: str | None = None
 
 
 class UploadCancelled(msgspec.Struct, frozen=True):
@@ -115,10 +117,11 @@ class AddPart(msgspec.Struct, frozen=True):
 
 
 class CompleteUpload(msgspec.Struct, frozen=True):
-    """The contents of these parts have been stored as one file."""
+    """The contents of these parts have been stored as one file; `md5` is None where the client said none."""
 
     file_id: str
     part_ids: tuple[str, ...]
+    md5: str | None = None
 
 
 class CancelUpload(msgspec.Struct, frozen=True):
@@ -142,11 +145,12 @@ def decide(upload: Upload | None, command: UploadCommand) -> list[UploadEvent]:
     match command:
         case AddPart(added=added):
             return _added(upload, added)
-        case CompleteUpload(file_id=file_id, part_ids=part_ids):
+        case CompleteUpload(file_id=file_id, part_ids=part_ids, md5=md5):
             if upload.completed is not None and upload.completed.part_ids == part_ids:
+                _require_known(md5, upload.completed)
                 return []
             chosen_parts(upload, part_ids)
-            return [UploadCompleted(file_id, part_ids)]
+            return [UploadCompleted(file_id, part_ids, md5)]
         case CancelUpload():
             require_pending(upload, "cancel an upload")
             return [UploadCancelled()]
@@ -205,6 +209,14 @@ def chosen_parts(upload: Upload, part_ids: Sequence[str]) -> list[Part]:
             "part_ids",
         )
     return list(chosen.values())
+
+
+def _require_known(md5: str | None, completed: UploadCompleted) -> None:
+    """Raises `UploadRefused` for an MD5 that a completed upload is not known to have."""
+    if md5 is None or md5 == completed.md5:
+        return
+    known = f"with {completed.md5}" if completed.md5 else "without one, so that it cannot be compared now"
+    raise UploadRefused(f"Invalid 'md5': the upload was completed {known}, but got {md5}.", "md5")
 
 
 def _added(upload: Upload, added: UploadPartAdded) -> list[UploadEvent]:

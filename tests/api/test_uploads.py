@@ -115,6 +115,16 @@ def test_a_complete_whose_answer_was_lost_is_answered_again(served: Served, proj
     assert len(stored) == len(served.stored()) + 1
 
 
+def test_a_complete_that_is_repeated_with_another_md5_is_refused(project: Project) -> None:
+    upload_id = begun(project.client, len(LINE))
+    part_id = sent(project.client, upload_id, LINE)
+    done = complete(project.client, upload_id, part_id, md5=MD5_OF_LINE)
+    other = complete(project.client, upload_id, part_id, md5="0" * 32)
+    assert (other.status, other.error["param"]) == (400, "md5")
+    for md5 in (MD5_OF_LINE.upper(), None):
+        assert complete(project.client, upload_id, part_id, md5=md5).json == done.json
+
+
 def test_twins_complete_once(served: Served, project: Project) -> None:
     upload_id = begun(project.client, len(LINE))
     part_id = sent(project.client, upload_id, LINE)

@@ -124,6 +124,20 @@ def test_completing_again_with_the_same_parts_changes_nothing() -> None:
         decide(upload, CompleteUpload("file-2", ("part_1",)))
 
 
+def test_completing_again_with_another_md5_is_refused() -> None:
+    [completed] = decide(upload_of(10), CompleteUpload("file-1", ("part_0",), "0a" * 16))
+    assert completed == UploadCompleted("file-1", ("part_0",), "0a" * 16)
+    upload = evolve(upload_of(10), completed, 200)
+    for md5 in ("0a" * 16, None):
+        assert decide(upload, CompleteUpload("file-2", ("part_0",), md5)) == []
+    with pytest.raises(UploadRefused, match=f"completed with {'0a' * 16}, but got {'0b' * 16}") as refused:
+        decide(upload, CompleteUpload("file-2", ("part_0",), "0b" * 16))
+    assert refused.value.param == "md5"
+    unknown = evolve(upload_of(10), UploadCompleted("file-1", ("part_0",)), 200)
+    with pytest.raises(UploadRefused, match="completed without one"):
+        decide(unknown, CompleteUpload("file-2", ("part_0",), "0b" * 16))
+
+
 @pytest.mark.parametrize(
     ("part_ids", "says"),
     [
