@@ -16,7 +16,7 @@ from events.validator import supported_endpoints
 _FIELDS: Final = frozenset(
     {"input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after", KEY_FIELD}
 )
-_RETRY_FIELDS: Final = frozenset({"group", "completion_window", "metadata"})
+_RETRY_FIELDS: Final = frozenset({"group", "completion_window", "metadata", KEY_FIELD})
 _MAX_FILE_ID: Final = 512
 _MAX_PAIRS: Final = 16
 _MAX_KEY: Final = 64
@@ -65,6 +65,7 @@ class RetryRequest(msgspec.Struct, frozen=True, kw_only=True):
     group: str | None
     window: tuple[str, int] | None
     metadata: dict[str, str] | None
+    idempotency_key: str | None
 
 
 def parse_retry_request(body: bytes, windows: tuple[str, ...]) -> RetryRequest:
@@ -74,6 +75,7 @@ def parse_retry_request(body: bytes, windows: tuple[str, ...]) -> RetryRequest:
         group=None if fields.get("group") is None else _group(fields),
         window=None if fields.get("completion_window") is None else _window(fields, windows),
         metadata=optional_object(fields, "metadata", _metadata),
+        idempotency_key=None if fields.get(KEY_FIELD) is None else text(fields, KEY_FIELD),
     )
     refuse_unknown(fields, _RETRY_FIELDS)
     return request

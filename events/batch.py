@@ -68,7 +68,7 @@ class InputFile(msgspec.Struct, frozen=True):
 
 class BatchCreated(msgspec.Struct, frozen=True):
     """A client asked for a batch. `input` is None where no file of that id was visible to the project;
-    `retry_of` names the batch whose lines these are again."""
+    `retry_of` names the batch whose lines these are again, those of the cause `retry_group` if it has one."""
 
     input_file_id: str
     endpoint: str
@@ -78,6 +78,7 @@ class BatchCreated(msgspec.Struct, frozen=True):
     metadata: dict[str, str] | None = None
     output_expires_after: int | None = None
     retry_of: str | None = None
+    retry_group: str | None = None
 
 
 class LinesIndexed(msgspec.Struct, frozen=True):

@@ -1,10 +1,13 @@
 """A new batch of the lines that failed or were never run."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
+import api.retry
 from events.batch import (
     Batch,
     BatchCancelled,
@@ -16,7 +19,7 @@ from events.batch import (
 )
 from events.lines import LineOutcome
 from events.validator import LineError
-from tests.api.client import Answer
+from tests.api.client import JSON, Answer
 from tests.api.serving import BEGAN_MS, Project, Served
 
 LINES = [
@@ -55,6 +58,12 @@ def completed(served: Served, project: Project, **more: object) -> str:
 def retry(project: Project, batch_id: str, **body: object) -> Answer:
     path = f"/v1/batches/{batch_id}/retry"
     return project.client.post_json(path, body) if body else project.client.ask("POST", path)
+
+
+def keyed(project: Project, batch_id: str, key: str, **body: object) -> Answer:
+    """A retry with a key in the header."""
+    headers = JSON | {"Idempotency-Key": key}
+    return project.client.ask("POST", f"/v1/batches/{batch_id}/retry", json.dumps(body).encode(), headers)
 
 
 def content_of(project: Project, answer: Answer) -> bytes:
@@ -142,6 +151,74 @@ def test_a_retry_can_be_retried(served: Served, project: Project) -> None:
     second = retry(project, first["id"])
     assert content_of(project, second) == text(6)
     assert second.json["batchmill"]["retry_of"] == first["id"]
+
+
+def test_a_retry_that_is_sent_again_with_its_key_is_the_same_batch(served: Served, project: Project) -> None:
+    batch_id = completed(served, project, metadata={"team": "search"})
+    group = project.client.get(f"/v1/batches/{batch_id}/errors").json["data"][0]["id"]
+    wanted = {"group": group, "completion_window": "5s", "idempotency_key": "key-1"}
+    first = retry(project, batch_id, **wanted)
+    assert content_of(project, first) == text(1, 7)
+    stored = served.stored()
+    answers = [
+        retry(project, batch_id, **wanted),
+        retry(project, batch_id, **wanted, metadata={"team": "search"}),
+        keyed(project, batch_id, "key-1", group=group, completion_window="5s"),
+    ]
+    assert [answer.json["id"] for answer in answers] == [first.json["id"]] * 3
+    assert served.stored() == stored
+    assert keyed(project, batch_id, "key-2").json["id"] != first.json["id"]
+
+
+@pytest.mark.parametrize("more", [{"group": "its"}, {"completion_window": "5s"}, {"metadata": {"a": "b"}}])
+def test_the_key_of_another_retry_is_a_conflict(
+    served: Served, project: Project, more: dict[str, object]
+) -> None:
+    batch_id = completed(served, project)
+    if "group" in more:
+        more = {"group": project.client.get(f"/v1/batches/{batch_id}/errors").json["data"][0]["id"]}
+    made = keyed(project, batch_id, "key-1").json["id"]
+    for answer in (
+        keyed(project, batch_id, "key-1", **more),
+        keyed(project, completed(served, project), "key-1"),
+        project.client.create("file-none", idempotency_key="key-1"),
+    ):
+        assert (answer.status, answer.headers["x-should-retry"]) == (409, "false")
+        assert (answer.error["param"], answer.error["code"]) == ("idempotency_key", "idempotency_conflict")
+        assert f"used before to make {made} from other parameters" in (answer.error["message"] or "")
+
+
+def test_the_key_of_a_batch_is_none_of_a_retry(served: Served, project: Project) -> None:
+    batch_id = completed(served, project, idempotency_key="key-1")
+    for of in (batch_id, completed(served, project)):
+        assert keyed(project, of, "key-1").error["code"] == "idempotency_conflict"
+
+
+def test_twins_with_one_key_are_one_batch_and_one_file(served: Served, project: Project) -> None:
+    batch_id = completed(served, project)
+    before = len(served.stored())
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: keyed(project, batch_id, "key-1"), range(4)))
+    assert len({answer.json["id"] for answer in answers}) == 1
+    assert len(served.stored()) == before + 1
+
+
+def test_a_twin_in_another_process_is_found_when_it_was_faster(
+    served: Served, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch_id = completed(served, project)
+    first = keyed(project, batch_id, "key-1").json
+    stored = served.stored()
+    made, asked = api.retry._made, []
+
+    async def not_at_first(*about: Any) -> bool:
+        asked.append(about)
+        return len(asked) > 1 and await made(*about)
+
+    monkeypatch.setattr("api.retry._made", not_at_first)
+    assert keyed(project, batch_id, "key-1").json == first
+    assert len(asked) == 2
+    assert served.stored() == stored
 
 
 def test_a_batch_without_such_lines_is_not_retried(served: Served, project: Project) -> None:
