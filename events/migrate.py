@@ -22,6 +22,10 @@ from events.database import LOST, single_connection
 from events.errors import DatabaseUnavailable, SchemaRefused
 
 ROLE: Final = "batchmill_app"
+PATIENCE: Final = "2s"
+"""How long a step waits for a lock before it stands back: whoever comes after it waits behind it."""
+TRIES: Final = 60
+"""Of a step whose locks others hold, a second apart."""
 _LOCK: Final = 7022079500
 _NAME: Final = re.compile(r"^(\d{4})_\w+\.sql$")
 _OLDEST: Final = re.compile(r"^-- oldest program: (\d+(?:\.\d+)*)$", re.MULTILINE)
@@ -85,7 +89,7 @@ async def migrate(owner_url: str, app_login: str, *, program: str | None = None)
             await _refuse_what_does_not_fit(connection, program or program_version())
             await _make_role(connection, app_login)
         applied = []
-        while step := await _apply_next(connection):
+        while step := await _apply_next_patiently(connection):
             applied.append(step.name)
         return applied
     except LOST as error:
@@ -147,7 +151,22 @@ async def _alone(connection: "asyncpg.Connection[asyncpg.Record]") -> AsyncItera
     async with connection.transaction():
         await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
         await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        await connection.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
         yield
+
+
+async def _apply_next_patiently(connection: "asyncpg.Connection[asyncpg.Record]") -> Migration | None:
+    """Stands back where others hold what a step must lock, and tries again. Raises `DatabaseUnavailable`."""
+    for _ in range(TRIES):
+        try:
+            return await _apply_next(connection)
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
+            held = str(error)
+            await asyncio.sleep(1.0)
+    raise DatabaseUnavailable(
+        f"a migration found its table locked {TRIES} times ({held}): see who holds it in pg_stat_activity "
+        "(a dump, a long transaction), and run it again"
+    )
 
 
 async def _apply_next(connection: "asyncpg.Connection[asyncpg.Record]") -> Migration | None:

@@ -1,8 +1,7 @@
--- When the time of a file or upload is over, as a column of its row, so that an index finds the few that are due.
+-- When the time of a file or upload is over, as a column of its row.
 -- oldest program: 0.1.0
 
 ALTER TABLE read_models ADD COLUMN expires_at bigint;
-CREATE INDEX read_models_expiry ON read_models (expires_at) WHERE expires_at IS NOT NULL AND NOT hidden;
 
 -- The time is taken from `state`, whichever program wrote that. It is looked for as text: a JSON function would
 -- refuse a row whose file name holds U+0000. In JSON, no quote within a text stands without a backslash, so no
