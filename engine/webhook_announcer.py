@@ -1,16 +1,13 @@
 """The follower that makes of each end of a batch a message to every endpoint that wants to hear of it."""
 
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from events.event import RecordedEvent
 from events.read_models import ModelWrite, ReadModels
 from events.webhook_deliveries import NewDelivery, WebhookDeliveries
 from events.webhook_endpoint import WebhookEndpoint
+from events.webhook_endpoints import MOST_ENDPOINTS
 from events.webhook_event import announcement_of, delivery_id
-
-MOST_ENDPOINTS: Final = 100
-"""Endpoints of one project that are told."""
 
 
 class WebhookAnnouncer:

@@ -21,7 +21,7 @@ import structlog
 
 from engine.webhook_schedule import wait_before_next
 from events.catalog import new_event
-from events.errors import NotFound, UnknownEvent
+from events.errors import DatabaseUnavailable, LogBusy, NotFound, UnknownEvent
 from events.journal import Decision, Journal
 from events.log import Leadership
 from events.read_models import Seen
@@ -105,8 +105,12 @@ class WebhookSender:
         return taken
 
     async def _deliver(self, leadership: Leadership, due: DueDelivery) -> None:
-        settled = await self._sent(leadership, due)
-        await self._deliveries.settle(leadership, due, settled)
+        try:
+            settled = await self._sent(leadership, due)
+            await self._deliveries.settle(leadership, due, settled)
+        except (LogBusy, DatabaseUnavailable) as error:
+            _logger.warning("webhook message not settled", endpoint=due.endpoint_id, reason=str(error))
+            await asyncio.sleep(POLL)
         # The next look must not find it due any more: only now is it under way no longer.
         del self._under_way[due.id]
         self._woken.set()
@@ -115,6 +119,8 @@ class WebhookSender:
         """Sends a message, and says what is to become of it."""
         try:
             seen = await self._journal.models.find(WebhookEndpoint, due.endpoint_id)
+            if seen is not None and seen.parked is not None:
+                raise UnknownEvent(seen.parked)  # what is known of it may be out of date: its secret, its URL
             if seen is None or seen.state.deleted_at is not None:
                 return Settled("failed", error="the endpoint was deleted", tried=False)
             if seen.state.disabled_at is not None:
