@@ -51,7 +51,7 @@ class ChunksInHand:
             lane.abort(chunk)
 
     def stop(self, batch_id: str) -> None:
-        """The same for a batch that takes no new lines: what comes back of those under way is final."""
+        """Sends no more lines of a batch, nor will anybody: what comes back of those under way is final."""
         for chunk, lane in list(self._lanes.items()):
             if chunk.batch_id == batch_id and not chunk.last_call:
                 lane.stop(chunk, last_call=True)

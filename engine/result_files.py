@@ -56,7 +56,11 @@ async def put_result_files(store: Store, stretches: AsyncGenerator[Stretch, None
             await output.end(putting)
             await errors.end(putting)
     except BaseExceptionGroup as group:
-        first = group.exceptions[0]
+        task = asyncio.current_task()
+        cancelled = (
+            task is not None and task.cancelling() > 0
+        )  # of the two, a group raises its own errors only
+        first = asyncio.CancelledError() if cancelled else group.exceptions[0]
         for file in (output, errors):
             await file.remove(first)
         raise first from None

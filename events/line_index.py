@@ -123,7 +123,7 @@ def decode_block(data: bytes) -> IndexBlock:
     """Reads what a `BlockWriter` wrote; raises `BadIndex` for anything else."""
     if data[:1] != bytes([_VERSION]):
         raise BadIndex(
-            f"a block of the line index has version {data[:1]!r}: it takes a newer program to read it"
+            f"a block of the line index has version {data[:1]!r}: it takes another program to read it"
         )
     try:
         return _decode(data)

@@ -9,7 +9,8 @@ FROM batch_work b
 LEFT JOIN (SELECT batch_id, count(*) FILTER (WHERE worker IS NOT NULL) AS held,
                   count(*) FILTER (WHERE worker IS NULL) AS free,
                   sum(lines - bit_count(done))::bigint AS open_lines
-           FROM claims GROUP BY batch_id) c ON c.batch_id = b.batch_id
+           FROM claims WHERE $1::text[] IS NULL OR batch_id = ANY ($1)
+           GROUP BY batch_id) c ON c.batch_id = b.batch_id
 WHERE $1::text[] IS NULL OR b.batch_id = ANY ($1)
 ORDER BY b.expires_at, b.batch_id
 
