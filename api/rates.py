@@ -1,5 +1,9 @@
 """How often a project may ask: a bucket of tokens for each project and limit, refilled all the time.
 
+A bucket holds as many as the limit lets pass in its window, is full at first, and is as full again after a
+window in which nothing was asked. So in any `t` seconds at most `most * (1 + t / seconds)` pass: in the long
+run no more than the limit, but in one window that follows a pause up to twice the limit.
+
 Each process counts for itself: of `n` processes behind a balancer a project gets up to `n` times the limit.
 There are as many buckets as projects that have keys, and their state is two numbers.
 """
@@ -19,7 +23,7 @@ CODE: Final = "rate_limit_exceeded"
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """At most `most` of something in `seconds`, of each project; 0: any number."""
+    """`most` of something at once, and as many again in `seconds`, of each project; 0: any number."""
 
     what: str
     per: str

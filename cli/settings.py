@@ -113,10 +113,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Windows, "Completion windows a batch may ask for, up to `30d`; `1h-7d` offers all between."
     ] = ("24h",)
     requests_per_minute: Annotated[
-        Number, "Most requests of a project, in each process; 0 is any number."
+        Number,
+        "Requests a minute of a project in each process, up to twice as many after a pause; 0 is any number.",
     ] = 0
     batches_per_hour: Annotated[
-        Number, "Most batches that a project may create, in each process; 0 is any number."
+        Number,
+        "Batches an hour of a project in each process, up to twice as many after a pause; 0 is any number.",
     ] = 0
 
     # Where things are kept

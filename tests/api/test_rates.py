@@ -36,6 +36,17 @@ def test_a_full_bucket_is_there_at_once_and_then_what_flows_in() -> None:
     assert rates.take(TEN_A_SECOND, "a").wait == pytest.approx(0.1)
 
 
+def test_after_a_pause_a_full_bucket_and_its_refill_pass_within_one_window() -> None:
+    """What was saved, and a tenth of it more every tenth of a second."""
+    clock, taken = Clock(), 0
+    rates = Rates(clock)
+    for tenth in range(11):
+        clock.now = 100 + tenth / 10 + 1e-9
+        while not rates.take(TEN_A_SECOND, "a").wait:
+            taken += 1
+    assert taken == 2 * TEN_A_SECOND.most
+
+
 def test_each_project_and_each_limit_has_a_bucket_of_its_own() -> None:
     rates = Rates(Clock())
     other = msgspec.structs.replace(TEN_A_SECOND, what="batches")
