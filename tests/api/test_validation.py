@@ -134,9 +134,7 @@ def test_a_file_that_is_not_read_in_time_is_asked_for_again(
     assert answer.error["message"] == "The input could not be checked in time. Please try again."
 
 
-def test_who_gets_no_turn_in_time_is_told_to_come_again(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dry_run_that_takes_too_long_is_ended(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     file_id = project.client.uploaded(GOOD)
     monkeypatch.setattr("api.validation._PATIENCE", 0.0)
     assert [validate(project, GOOD).status, validate_file(project, file_id).status] == [503, 503]
