@@ -39,7 +39,6 @@ def set_up_logs(level: str, format: str) -> None:
         processors=stamps + renders,
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
     )
     _set_up_libraries(max(LEVELS[level], logging.WARNING), stamps, renders)
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
+import structlog
 
 from cli.embedded.postgres import LOGIN
 from events.migrate import migrate
@@ -12,6 +13,13 @@ from tests.pgbouncer import Bouncer, running_bouncer
 from tests.postgres import Database, PostgresServer, running_server
 from tests.rabbit import Broker, new_place, shared_broker
 from tests.rabbit_node import RabbitNode, installed_server, running_node
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A command that runs within a test sets up logs, on a stream that lives no longer than the test."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

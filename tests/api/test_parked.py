@@ -28,7 +28,8 @@ def test_a_parked_batch_is_shown_and_not_cancelled(served: Served, project: Proj
     park(served, project, batch_id)
     shown = project.client.get(f"/v1/batches/{batch_id}")
     assert (shown.status, shown.json["status"]) == (200, "validating")
-    assert shown.json["batchmill"] == {"waiting_for": STRANGE, "lines_left": None, "parked": STRANGE}
+    said = {"waiting_for": STRANGE, "lines_left": None, "parked": STRANGE, "retry_of": None}
+    assert shown.json["batchmill"] == said
     listed = project.client.get("/v1/batches").json["data"]
     assert [(b["id"], b["batchmill"]["parked"]) for b in listed] == [(other, None), (batch_id, STRANGE)]
     assert_put_off(project.client.ask("POST", f"/v1/batches/{batch_id}/cancel"))

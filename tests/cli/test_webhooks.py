@@ -17,6 +17,8 @@ from tests.serve_process import ran, serve_process
 
 KEY = "sk-operator"
 
+pytestmark = pytest.mark.timeout(180)  # a dozen processes, one after the other
+
 
 @pytest.fixture
 async def hearing() -> AsyncIterator[Receiver]:

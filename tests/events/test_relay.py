@@ -28,7 +28,14 @@ from tests.rabbit_node import RabbitNode
 
 GOLDEN = Path(__file__).parent / "golden"
 DOCS = Path(__file__).parents[2] / "docs"
-STREAMS = {"Batch": "batch_1", "Lines": "batch_1", "File": "file-1", "Key": "key_1"}
+STREAMS = {
+    "Batch": "batch_1",
+    "Lines": "batch_1",
+    "File": "file-1",
+    "Key": "key_1",
+    "Upload": "upload_1",
+    "Webhook": "we_1",
+}
 
 
 class Shape(msgspec.Struct):
