@@ -56,9 +56,7 @@ async def put_result_files(store: Store, stretches: AsyncGenerator[Stretch, None
             await output.end(putting)
             await errors.end(putting)
     except BaseExceptionGroup as group:
-        task = asyncio.current_task()
-        cancelled = task is not None and task.cancelling() > 0  # which a group does not tell beside errors
-        first = asyncio.CancelledError() if cancelled else group.exceptions[0]
+        first = group.exceptions[0]
         for file in (output, errors):
             await file.remove(first)
         raise first from None

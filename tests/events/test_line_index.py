@@ -84,6 +84,6 @@ def test_a_cut_block_is_never_read_as_a_whole_one(lines: list[LineSpan], data: s
         decode_block(encoded[: data.draw(st.integers(0, len(encoded) - 1))])
 
 
-def test_a_block_of_a_newer_form_says_so() -> None:
-    with pytest.raises(BadIndex, match="newer program"):
+def test_a_block_of_another_form_says_so() -> None:
+    with pytest.raises(BadIndex, match="another program"):
         decode_block(b"\x03" + full_block()[1:])
