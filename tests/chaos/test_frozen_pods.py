@@ -78,10 +78,10 @@ async def late_records(database: Database, strikes: Sequence[Strike]) -> list[st
     ("leading", "point"),
     [
         (False, "flush.before"),
-        (True, None),
         *(
             pytest.param(leading, point, marks=pytest.mark.soak)
             for leading, point in (
+                (True, None),
                 (False, None),
                 (False, "flush.after"),
                 (False, "claim.before"),
