@@ -84,6 +84,7 @@ async def test_connections_that_are_cut_and_stall_at_random(
     assert len(results_of(story.output)) == lines
 
 
+@pytest.mark.soak
 async def test_a_process_that_is_told_to_stop_while_nothing_comes_through_stops(
     tmp_path: Path, upstream: LedgerUpstream, database: Database, broker: Broker
 ) -> None:

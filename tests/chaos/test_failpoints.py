@@ -22,6 +22,12 @@ COMMITS: Final = tuple(
     if name.split(".")[0]
     in ("append", "flush", "erase", "put", "delete", "claim", "hand_back", "hand_out", "checkpoint")
 )
+DECISIVE: Final = frozenset(
+    name
+    for name in failpoint.NAMES
+    if name.split(".")[0] in ("append", "flush", "put", "claim", "hand_out", "checkpoint")
+)
+"""Points at which something is decided; a death at the others is rarer news, and left to the soak."""
 DEADLY: Final = tuple(name for name in failpoint.NAMES if name.split(".")[0] not in ("erase", "delete"))
 """Points that every day passes several times."""
 
@@ -56,7 +62,13 @@ async def reborn_after_death(
             await keeper
 
 
-@pytest.mark.parametrize("point", failpoint.NAMES)
+@pytest.mark.parametrize(
+    "point",
+    [
+        point if point in DECISIVE else pytest.param(point, marks=pytest.mark.soak)
+        for point in failpoint.NAMES
+    ],
+)
 async def test_a_death_at_any_point(point: str, folder: Path, upstream: LedgerUpstream, ledger: Path) -> None:
     upstream.latency = 0.01
     armed = f"{point}=kill"

@@ -134,6 +134,7 @@ async def test_two_thousand_hostile_lines_in_one_batch(
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.soak
 async def test_two_hostile_batches_at_once(tmp_path: Path, upstream: LedgerUpstream, ledger: Path) -> None:
     mixed = kinds(480)
     first = [f"line-a{n}" for n in range(len(mixed))]

@@ -113,7 +113,7 @@ async def test_the_lines_of_a_killed_worker_run_elsewhere(
         print(f"\n1 kill: {flying} lines in flight, {repeats(story)} run twice, {elsewhere}")
 
 
-@pytest.mark.parametrize("how", ["killed", "wiped"])
+@pytest.mark.parametrize("how", [pytest.param("killed", marks=pytest.mark.soak), "wiped"])
 async def test_a_broker_that_dies_in_the_middle_costs_time_alone(
     tmp_path: Path,
     upstream: LedgerUpstream,
