@@ -1,9 +1,9 @@
 """The follower that makes of each end of a batch a message to every endpoint that wants to hear of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from events.event import RecordedEvent
-from events.read_models import ModelWrite, ReadModels
+from events.read_models import ModelWrite, ReadModels, Seen
 from events.webhook_deliveries import NewDelivery, WebhookDeliveries
 from events.webhook_endpoint import WebhookEndpoint
 from events.webhook_endpoints import MOST_ENDPOINTS
@@ -37,11 +37,21 @@ class WebhookAnnouncer:
         announcement = announcement_of(event)
         if announcement is None:
             return []
-        endpoints = await self._models.page(WebhookEndpoint, event.project_id, limit=MOST_ENDPOINTS)
         return [
             NewDelivery(delivery_id(announcement.id, seen.id), seen.id, event.project_id, announcement)
-            for seen in endpoints.objects
+            async for seen in self._endpoints(event.project_id)
             if seen.state.open
             and announcement.type in seen.state.event_types
             and seen.state.created_at <= announcement.happened_at
         ]
+
+    async def _endpoints(self, project_id: str) -> AsyncIterator[Seen[WebhookEndpoint]]:
+        """Every endpoint of a project: a few more than it may have can be made at the same moment."""
+        after: str | None = None
+        while True:
+            page = await self._models.page(WebhookEndpoint, project_id, after=after, limit=MOST_ENDPOINTS)
+            for seen in page.objects:
+                yield seen
+            if not (page.has_more and page.objects):
+                return
+            after = page.objects[-1].id

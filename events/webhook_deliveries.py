@@ -110,7 +110,8 @@ class WebhookDeliveries:
         ]
 
     async def settle(self, leadership: Leadership, due: DueDelivery, settled: Settled) -> None:
-        """Records how sending a message went, unless that was recorded already. Raises `LeadershipLost`."""
+        """Records how sending a message went, unless that was recorded already or it was asked for again
+        meanwhile. Raises `LeadershipLost`."""
         async with self._database.writing() as connection:
             await connection.execute(
                 _SQL["settle"],
@@ -118,6 +119,7 @@ class WebhookDeliveries:
                 leadership.token,
                 due.id,
                 due.attempts,
+                due.in_a_row,
                 int(settled.tried),
                 settled.state,
                 settled.again_within,

@@ -24,9 +24,10 @@ CREATE INDEX webhook_deliveries_page ON webhook_deliveries (endpoint_id, created
 CREATE INDEX webhook_deliveries_ended ON webhook_deliveries (created_at) WHERE due_at IS NULL;
 
 -- Records how sending went: delivered, failed for good, or due again in so many seconds. `tried` is 1 for an
--- attempt and 0 where nothing could be sent. Nothing where the row has moved on since `before` attempts.
-CREATE FUNCTION settle_delivery(leader text, leader_token uuid, delivery text, before integer, tried integer,
-                                became text, again_within float8, answered integer, reason text) RETURNS void
+-- attempt and 0 where nothing could be sent. Nothing where the row has moved on since `before` attempts, or was
+-- asked for again: then `row_before`, the attempts since it last was, has begun anew.
+CREATE FUNCTION settle_delivery(leader text, leader_token uuid, delivery text, before integer, row_before integer,
+                                tried integer, became text, again_within float8, answered integer, reason text) RETURNS void
 LANGUAGE plpgsql VOLATILE SET enable_seqscan = off AS $$
 BEGIN
     PERFORM require_leadership(leader, leader_token);
@@ -38,7 +39,7 @@ BEGIN
         attempted_at = CASE WHEN tried > 0 THEN clock_timestamp() ELSE d.attempted_at END,
         status = answered,
         error = reason
-    WHERE d.id = delivery AND d.attempts = before AND d.due_at IS NOT NULL;
+    WHERE d.id = delivery AND d.attempts = before AND d.in_a_row = row_before AND d.due_at IS NOT NULL;
 END
 $$;
 

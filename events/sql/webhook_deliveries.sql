@@ -25,7 +25,7 @@ ORDER BY d.due_at
 
 -- name: settle
 -- Records how sending went; see the function in migrations/0004_webhook_deliveries.sql.
-SELECT settle_delivery($1, $2, $3, $4, $5, $6, $7, $8, $9)
+SELECT settle_delivery($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 
 -- name: page
 -- An endpoint's messages, the newest first, after a cursor.

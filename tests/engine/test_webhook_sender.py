@@ -3,15 +3,19 @@
 import asyncio
 import json
 import statistics
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from uuid import uuid4
 
 import pytest
 from openai import OpenAI
 from openai.types.webhooks import BatchCompletedWebhookEvent
 
+from engine import webhook_announcer
 from engine.webhook_sender import EACH, WebhookSender
-from events.errors import LeadershipLost
+from events.errors import DatabaseUnavailable, LeadershipLost
+from events.event import NewEvent
+from events.log import Leadership
+from events.webhook_deliveries import DueDelivery, Settled
 from events.webhook_endpoint import (
     DeleteWebhookEndpoint,
     DisableWebhookEndpoint,
@@ -22,7 +26,7 @@ from events.webhook_endpoint import (
 from events.webhook_post import NotAnswered, WebhookPost
 from events.webhook_secret import WebhookKey
 from tests.engine.mailroom import KEY, Mailroom
-from tests.events.stage import open_stage
+from tests.events.stage import PROJECT, open_stage
 from tests.postgres import Database
 from tests.receiver import PATIENCE, Heard, answer, receiver, silent
 
@@ -222,6 +226,80 @@ async def test_who_was_replaced_records_nothing(mailroom: Mailroom) -> None:
         await sender.run(await mailroom.stage.lead("lead"))
     assert ended.group_contains(LeadershipLost)
     assert (await mailroom.delivery(endpoint)).state == "pending"
+
+
+class Once:
+    """A post whose receiver takes every message, after something has happened in the middle of the first."""
+
+    def __init__(self, happening: Callable[[], Awaitable[object]]) -> None:
+        self._happening = happening
+        self.sent = 0
+
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+        self.sent += 1
+        if self.sent == 1:
+            await self._happening()
+            return 500
+        return 200
+
+
+async def test_a_message_asked_for_again_in_the_middle_of_its_last_attempt_is_sent_again(
+    mailroom: Mailroom,
+) -> None:
+    endpoint = await mailroom.endpoint("https://hooks.example.com/")
+    await mailroom.ended_batch()
+    await mailroom.announce()
+    id = (await mailroom.delivery(endpoint)).id
+    async with mailroom.stage.database.writing() as connection:
+        await connection.execute("UPDATE webhook_deliveries SET attempts = 4, in_a_row = 4")
+    post = Once(lambda: mailroom.deliveries.redeliver(endpoint, id))
+    async with mailroom.sending(by=post):
+        delivery = await mailroom.settled(endpoint, lambda d: d.state != "pending")
+    assert (delivery.state, post.sent) == ("delivered", 2)
+
+
+async def test_a_message_whose_end_the_database_does_not_take_is_sent_again(
+    mailroom: Mailroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = await mailroom.endpoint("https://hooks.example.com/")
+    await mailroom.ended_batch()
+    await mailroom.announce()
+    settle, refused = mailroom.deliveries.settle, asyncio.Event()
+
+    async def away_at_first(leadership: Leadership, due: DueDelivery, settled: Settled) -> None:
+        if not refused.is_set():
+            refused.set()
+            raise DatabaseUnavailable("the database went away")
+        await settle(leadership, due, settled)
+
+    monkeypatch.setattr(mailroom.deliveries, "settle", away_at_first)
+    post = Once(lambda: asyncio.sleep(0))
+    async with mailroom.sending(by=post):
+        delivery = await mailroom.settled(endpoint, lambda d: d.state == "delivered")
+    assert (delivery.attempts, post.sent) == (1, 2)
+
+
+async def test_a_project_with_more_endpoints_than_a_page_has_each_told(
+    mailroom: Mailroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_announcer, "MOST_ENDPOINTS", 2)
+    endpoints = [await mailroom.endpoint(f"https://hooks.example.com/{n}") for n in range(5)]
+    batch_id = await mailroom.ended_batch()
+    await mailroom.announce()
+    assert {(await mailroom.delivery(endpoint)).batch_id for endpoint in endpoints} == {batch_id}
+
+
+async def test_nothing_is_sent_to_an_endpoint_that_a_newer_program_changed(mailroom: Mailroom) -> None:
+    endpoint = await mailroom.endpoint("https://hooks.example.com/")
+    await mailroom.ended_batch()
+    await mailroom.announce()
+    await mailroom.stage.log.append(
+        [NewEvent(uuid4(), endpoint, PROJECT, "WebhookEndpointMoved", '{"to":"elsewhere"}')]
+    )
+    post = Once(lambda: asyncio.sleep(0))
+    async with mailroom.sending(by=post):
+        delivery = await mailroom.settled(endpoint, lambda d: d.error is not None)
+    assert (delivery.state, delivery.attempts, post.sent) == ("pending", 0, 0)
 
 
 class Crowd:
