@@ -25,7 +25,9 @@ ROLE: Final = "batchmill_app"
 PATIENCE: Final = "2s"
 """How long a step waits for a lock before it stands back: whoever comes after it waits behind it."""
 TRIES: Final = 60
-"""Of a step whose locks others hold, a second apart."""
+"""Of a step whose locks others hold."""
+PAUSE: Final = 1.0
+"""Seconds between two of them."""
 _LOCK: Final = 7022079500
 _NAME: Final = re.compile(r"^(\d{4})_\w+\.sql$")
 _OLDEST: Final = re.compile(r"^-- oldest program: (\d+(?:\.\d+)*)$", re.MULTILINE)
@@ -162,7 +164,7 @@ async def _apply_next_patiently(connection: "asyncpg.Connection[asyncpg.Record]"
             return await _apply_next(connection)
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
             held = str(error)
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(PAUSE)
     raise DatabaseUnavailable(
         f"a migration found its table locked {TRIES} times ({held}): see who holds it in pg_stat_activity "
         "(a dump, a long transaction), and run it again"

@@ -80,7 +80,8 @@ class Writer:
             await self._stage.board.register(self._worker)
         await self._hand_out()
         for work in await self._stage.board.free_claims(3):
-            claim = await self._stage.board.claim(work.claim_id, self._worker)
+            most = self._dice.choice([None, 1, CHUNK // 2])
+            claim = await self._stage.board.claim(work.claim_id, self._worker, most)
             if claim is not None:
                 self._held.append(claim)
 

@@ -67,6 +67,35 @@ async def test_what_was_there_before_expiry_was_noted_expires_too(
         assert await stage.models.overdue(File, 10) == [due]
 
 
+async def test_a_step_stands_back_while_others_hold_its_table(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [step for step in migrations() if step.number < 5]
+    with monkeypatch.context() as older:
+        older.setattr(migrating, "migrations", lambda: before)
+        await migrate(empty_database.owner_url, LOGIN)
+    monkeypatch.setattr(migrating, "PATIENCE", "100ms")
+    apply, refused = migrating._apply_next, asyncio.Event()
+
+    async def watched(connection: "asyncpg.Connection[asyncpg.Record]") -> Migration | None:
+        try:
+            return await apply(connection)
+        except asyncpg.LockNotAvailableError:
+            refused.set()
+            raise
+
+    monkeypatch.setattr(migrating, "_apply_next", watched)
+    reader = await asyncpg.connect(empty_database.owner_url)
+    async with reader.transaction():
+        await reader.execute("SELECT 1 FROM read_models")
+        step = asyncio.create_task(migrate(empty_database.owner_url, LOGIN))
+        await asyncio.wait_for(refused.wait(), 20)
+        async with open_stage(empty_database.app_url) as stage:
+            assert await stage.file()  # nobody waits behind the step
+    assert await step == NAMES[4:]
+    await reader.close()
+
+
 async def test_the_owner_may_be_the_application_too(empty_database: Database) -> None:
     await migrate(empty_database.owner_url, OWNER)
     await require_schema(empty_database.owner_url)
