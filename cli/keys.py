@@ -185,17 +185,7 @@ def _listed(key: Seen[Key]) -> ListedKey:
 
 @asynccontextmanager
 async def _journal(config: Config) -> AsyncIterator[Journal]:
-    from cli.stack import bring_up_to_date, open_database
-    from events.database import Database
-    from events.local_bus import LocalBus
-    from events.postgres_log import PostgresLog
-    from events.read_models import ReadModels
+    from cli.stack import open_records
 
-    settings = load(environ=os.environ, config=config).settings
-    async with open_database(settings) as logins:
-        await bring_up_to_date(logins)
-        database = await Database.open(logins.application, connections=2, patience=settings.append_timeout)
-        try:
-            yield Journal(PostgresLog(database), ReadModels(database), LocalBus())
-        finally:
-            await database.close()
+    async with open_records(load(environ=os.environ, config=config).settings) as (_, journal):
+        yield journal

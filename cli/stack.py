@@ -219,6 +219,19 @@ def _external(url: str, owner_url: str | None) -> DatabaseLogins:
     return DatabaseLogins(application=url, owner=owner_url or url)
 
 
+@asynccontextmanager
+async def open_records(settings: Settings) -> AsyncIterator[tuple[Database, Journal]]:
+    """The database, up to date, and the journal over it, for a command that records or reads and runs
+    nothing."""
+    async with open_database(settings) as logins:
+        await bring_up_to_date(logins)
+        database = await Database.open(logins.application, connections=2, patience=settings.append_timeout)
+        try:
+            yield database, Journal(PostgresLog(database), ReadModels(database), LocalBus())
+        finally:
+            await database.close()
+
+
 async def bring_up_to_date(logins: DatabaseLogins) -> None:
     """Migrates the database. Where the application's login is the only one, and may not, it is enough that
     `batchmill migrate` has done it. Raises as `migrate` and `require_schema`."""

@@ -305,23 +305,13 @@ class _Room(msgspec.Struct, frozen=True):
 @asynccontextmanager
 async def _room(config: Config) -> AsyncIterator[_Room]:
     from cli.embedded.data_folder import kept_webhook_key
-    from cli.stack import bring_up_to_date, open_database
+    from cli.stack import open_records
     from cli.webhook_parts import webhook_key
-    from events.database import Database
-    from events.local_bus import LocalBus
-    from events.postgres_log import PostgresLog
-    from events.read_models import ReadModels
 
     settings = load(environ=os.environ, config=config).settings
-    async with open_database(settings) as logins:
-        await bring_up_to_date(logins)
-        database = await Database.open(logins.application, connections=2, patience=settings.append_timeout)
-        try:
-            journal = Journal(PostgresLog(database), ReadModels(database), LocalBus())
-            kept = kept_webhook_key(settings.data_dir) if settings.database_url is None else None
-            yield _Room(settings, journal, WebhookDeliveries(database), webhook_key(settings, kept))
-        finally:
-            await database.close()
+    async with open_records(settings) as (database, journal):
+        kept = kept_webhook_key(settings.data_dir) if settings.database_url is None else None
+        yield _Room(settings, journal, WebhookDeliveries(database), webhook_key(settings, kept))
 
 
 def _types(events: list[str] | None) -> tuple[WebhookType, ...]:
