@@ -102,12 +102,12 @@ class Project:
 class Served:
     """A running API, as its tests see it."""
 
-    def __init__(self, port: int, services: ApiServices, folder: Path) -> None:
+    def __init__(self, port: int, services: ApiServices, store: SwitchableStore, folder: Path) -> None:
         self.port = port
         self.journal = services.journal
         self.board = services.board
         self.models = services.models
-        self.store = services.store
+        self.store = store
         self.rates = services.rates
         self.deliveries = services.webhooks.deliveries
         self.streams = services.streams
@@ -203,7 +203,7 @@ async def listening(
     with socket.create_server(("127.0.0.1", 0)) as port:
         task = asyncio.create_task(server.serve(sockets=[port]))
         try:
-            yield Served(port.getsockname()[1], services, folder)
+            yield Served(port.getsockname()[1], services, store, folder)
         finally:
             server.should_exit = True
             await task

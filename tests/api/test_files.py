@@ -223,11 +223,11 @@ def test_a_body_over_the_cap_is_refused_with_413(served: Served, project: Projec
 
 
 def test_below_the_floor_of_free_space_no_upload_is_taken(served: Served, project: Project) -> None:
-    served.store.free = OPTIONS.free_space_floor  # type: ignore[attr-defined]  # the store of the tests
+    served.store.free = OPTIONS.free_space_floor
     try:
         answer = project.client.upload(LINE)
     finally:
-        served.store.free = None  # type: ignore[attr-defined]
+        served.store.free = None
     assert answer.status == 507
     assert answer.error["type"] == "server_error"
     assert str(OPTIONS.free_space_floor) in (answer.error["message"] or "")
@@ -240,11 +240,11 @@ def test_below_the_floor_of_free_space_no_upload_is_taken(served: Served, projec
 def test_a_store_that_fails_is_said_without_its_inside(
     served: Served, project: Project, failure: Exception, status: int
 ) -> None:
-    served.store.failure = failure  # type: ignore[attr-defined]  # the store of the tests
+    served.store.failure = failure
     try:
         answer = project.client.upload(LINE)
     finally:
-        served.store.failure = None  # type: ignore[attr-defined]
+        served.store.failure = None
     assert answer.status == status
     assert "secret" not in (answer.error["message"] or "")
     assert answer.headers.get("retry-after") == ("1" if status == 503 else None)

@@ -183,7 +183,7 @@ def test_a_part_that_comes_too_late_is_not_kept(
     put = served.store.put
 
     async def while_it_is_cancelled(body: AsyncIterator[bytes], *, prefix: str) -> Stored:
-        stored = await put(body, prefix=prefix)
+        stored: Stored = await put(body, prefix=prefix)
         seen = await served.journal.models.get(Upload, upload_id)
         await served.journal.record(cancellation(seen, uuid4(), "{}"))
         return stored
@@ -201,7 +201,7 @@ def test_a_part_that_comes_too_late_is_not_kept(
 def test_without_room_nothing_is_taken(served: Served, project: Project) -> None:
     upload_id = begun(project.client, len(LINE))
     part_id = sent(project.client, upload_id, LINE)
-    served.store.free = OPTIONS.free_space_floor  # type: ignore[attr-defined]  # the switch of the tests' store
+    served.store.free = OPTIONS.free_space_floor
     try:
         answers = (
             project.client.post_json("/v1/uploads", wanted(10)),
@@ -209,7 +209,7 @@ def test_without_room_nothing_is_taken(served: Served, project: Project) -> None
             complete(project.client, upload_id, part_id),
         )
     finally:
-        served.store.free = None  # type: ignore[attr-defined]
+        served.store.free = None
     assert [answer.status for answer in answers] == [507] * 3
     assert complete(project.client, upload_id, part_id).status == 200
 
@@ -219,11 +219,11 @@ def test_storage_or_a_log_that_is_away_leaves_the_upload_as_it_was(
 ) -> None:
     upload_id = begun(project.client, len(LINE))
     part_id = sent(project.client, upload_id, LINE)
-    served.store.failure = StorageUnavailable("secret")  # type: ignore[attr-defined]
+    served.store.failure = StorageUnavailable("secret")
     try:
         away = [send(project.client, upload_id, LINE), complete(project.client, upload_id, part_id)]
     finally:
-        served.store.failure = None  # type: ignore[attr-defined]
+        served.store.failure = None
 
     async def unavailable(*_: object, **__: object) -> None:
         raise DatabaseUnavailable("secret")
