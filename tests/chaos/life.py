@@ -63,7 +63,7 @@ class Life:
     async def until_erased(self) -> None:
         """Returns when neither a deleted file nor the bodies of its batch are there any more."""
         async with asyncio.timeout(BOUND):
-            while await self._ask(partial(remains_of, batch_id=self._finished)):  # noqa: ASYNC110
+            while await self._ask(partial(remains_of, batch_id=self._finished)):  # noqa: ASYNC110  # nobody tells
                 await asyncio.sleep(PATIENCE)
 
     async def _run(self, lines: list[str], told: dict[str, str], cancel_after: int | None = None) -> Story:

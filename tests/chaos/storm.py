@@ -121,7 +121,7 @@ class Storm:
 
     async def _everybody_up(self) -> None:
         async with asyncio.timeout(BOUND):
-            while not all(one.begun and one.running for one in self._pods.everybody):  # noqa: ASYNC110
+            while not all(one.begun and one.running for one in self._pods.everybody):  # noqa: ASYNC110  # nobody tells
                 await asyncio.sleep(PATIENCE)
 
     async def _strike(self, group: asyncio.TaskGroup) -> None:
@@ -138,7 +138,7 @@ class Storm:
             await self._kill(by_name[name])
 
     async def _strike_all_at(self, phase: str, delay: float) -> None:
-        while self._phase != phase:  # noqa: ASYNC110
+        while self._phase != phase:  # noqa: ASYNC110  # nobody tells
             await asyncio.sleep(LOOK)
         await asyncio.sleep(delay)
         await asyncio.gather(*(self._kill(one) for one in self._pods.workers))

@@ -142,7 +142,7 @@ async def test_8_gb_in_128_parts_survive_a_kill_in_flat_memory(
         assert digest.hexdigest() == whole["md5"]
         async with asyncio.timeout(BOUND):
             # What was stored and never recorded is left to the sweep.
-            while len(list((serving.files / "parts").iterdir())) > AT_ONCE:  # noqa: ASYNC110
+            while len(list((serving.files / "parts").iterdir())) > AT_ONCE:  # noqa: ASYNC110  # nobody tells
                 await asyncio.sleep(PATIENCE)
         assert await serving.stop() == 0
     print(

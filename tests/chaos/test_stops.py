@@ -105,7 +105,7 @@ async def test_an_upload_that_has_begun_is_taken_by_an_api_that_stops(
         form.add_field("file", body(), filename="input.jsonl")
         async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session:
             sent = asyncio.create_task(session.post(pods.api.url + "/files", data=form))
-            while not any(path.is_file() for path in pods.api.files.rglob("*")):  # noqa: ASYNC110
+            while not any(path.is_file() for path in pods.api.files.rglob("*")):  # noqa: ASYNC110  # nobody tells
                 await asyncio.sleep(PATIENCE)
             end = asyncio.create_task(pods.api.stop())
             await pods.api.until_said('"event": "stopping"')

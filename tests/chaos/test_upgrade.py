@@ -48,7 +48,7 @@ async def until_followed(database: Database, position: int) -> None:
     connection = await asyncpg.connect(database.app_url)
     try:
         async with asyncio.timeout(BOUND):
-            while await connection.fetchval(FOLLOWED) < position:  # noqa: ASYNC110
+            while await connection.fetchval(FOLLOWED) < position:  # noqa: ASYNC110  # nobody tells
                 await asyncio.sleep(PATIENCE)
     finally:
         await connection.close()

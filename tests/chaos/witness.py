@@ -74,7 +74,7 @@ async def with_models(story: Story, url: str) -> Story:
     connection = await asyncpg.connect(url)
     try:
         async with asyncio.timeout(BOUND):
-            while not await connection.fetchval(_PROJECTED, PROJECTOR):  # noqa: ASYNC110
+            while not await connection.fetchval(_PROJECTED, PROJECTOR):  # noqa: ASYNC110  # nobody tells
                 await asyncio.sleep(PATIENCE)
         live = await _models(connection)
         await rebuild(url)

@@ -162,7 +162,7 @@ async def test_a_paused_route_takes_no_chunk_until_it_opens(world: World, ledger
 async def until_paused(world: World) -> None:
     """Returns when a worker has said that it paused the route."""
     async with asyncio.timeout(20):
-        while not any(ROUTE in pauses for pauses in (await world.board.pauses()).values()):  # noqa: ASYNC110
+        while not any(ROUTE in pauses for pauses in (await world.board.pauses()).values()):  # noqa: ASYNC110  # nobody tells
             await asyncio.sleep(0.01)
 
 
