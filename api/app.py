@@ -4,25 +4,20 @@ from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.routes import HTTPRoute
 
-from api import (
-    batch_errors,
-    batch_events,
-    batch_line,
-    batch_results,
-    batches,
-    files,
-    health,
-    models,
-    retry,
-    uploads,
-    validation,
-    webhook_deliveries,
-    webhook_endpoints,
-)
+from api import health, models
 from api.auth import require_key
+from api.batches import batches, retry, validation
+from api.batches import events as batch_events
+from api.batches import failures as batch_errors
+from api.batches import line as batch_line
+from api.batches import results as batch_results
 from api.errors import answer_error
 from api.exchange import Exchange
+from api.files import files
 from api.services import ApiServices
+from api.uploads import uploads
+from api.webhooks import deliveries as webhook_deliveries
+from api.webhooks import endpoints as webhook_endpoints
 
 
 def create_app(services: ApiServices) -> Litestar:

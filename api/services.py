@@ -10,7 +10,7 @@ from api.open_streams import OpenStreams
 from api.rates import Limit, Rates
 from api.slots import Slots
 from api.turns import Turns
-from api.webhook_services import WebhookServices
+from api.webhooks.services import WebhookServices
 from events.journal import Journal
 from events.work import WorkBoard
 from storage.store import Store
@@ -28,10 +28,11 @@ class ApiOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Sizes are bytes, times are seconds.
 
     `max_upload_bytes` is of a file that comes in parts, each at most `max_part_bytes`.
-    `completion_windows` are offers, see `api/windows.py`. Of `requests_per_minute` and `batches_per_hour`,
-    which each project may have, 0 is any number. Below `free_space_floor` bytes of free storage no upload is
-    taken. `cancel_grace` is what the lines in flight of a cancelled batch have to end. `max_line_bytes` and
-    `max_batch_lines` are of a batch's input; what does not fit in memory meanwhile goes to `spill_folder`.
+    `completion_windows` are offers, see `api/batches/windows.py`. Of `requests_per_minute` and
+    `batches_per_hour`, which each project may have, 0 is any number. Below `free_space_floor` bytes of free
+    storage no upload is taken. `cancel_grace` is what the lines in flight of a cancelled batch have to end.
+    `max_line_bytes` and `max_batch_lines` are of a batch's input; what does not fit in memory meanwhile goes
+    to `spill_folder`.
     """
 
     max_batch_file_bytes: int = 200 * MIB

@@ -9,12 +9,12 @@ from typing import Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
-from api.waiting import why_waiting
+from api.batches.waiting import why_waiting
 from events.batch import Batch, Status, Usage
-from events.dry_run import DryRun
 from events.file import File
+from events.inputs.dry_run import DryRun
+from events.inputs.validator import LineError
 from events.read_models import Seen
-from events.validator import LineError
 from events.work import OpenBatch
 
 T = TypeVar("T", bound="Listed")

@@ -40,7 +40,7 @@ def api(
 async def _serve(settings: Settings) -> None:
     from api.app import create_app
     from api.services import ApiServices
-    from api.webhook_services import WebhookServices
+    from api.webhooks.services import WebhookServices
     from cli.api_parts import UpstreamModels, api_options
     from cli.garbage import collect_less
     from cli.keys import first_key

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from cli.settings import Description, describe
+from events.buses.event_schema import schemas
 from events.catalog import TYPES
-from events.event_schema import schemas
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 

@@ -57,7 +57,7 @@ async def serve_until_stopped(settings: Settings, told: Told, stopping: asyncio.
     hears the URL and the first key as soon as requests are taken."""
     from api.app import create_app
     from api.services import ApiServices
-    from api.webhook_services import WebhookServices
+    from api.webhooks.services import WebhookServices
     from cli.api_parts import UpstreamModels, api_options
     from cli.garbage import collect_less
     from cli.keys import first_key

@@ -40,7 +40,7 @@ from cli.settings_values import (
     Text,
     Windows,
 )
-from events.webhook_secret import LEAST_KEY
+from events.webhooks.secret import LEAST_KEY
 
 PREFIX = "BATCHMILL_"
 HOST = "127.0.0.1"

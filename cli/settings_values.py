@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
-from api.windows import is_offer
+from api.batches.windows import is_offer
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ def show_size(size: int) -> str:
 
 
 def parse_windows(text: str) -> tuple[str, ...]:
-    """Completion windows in the order given: `24h` or `24h,1h-7d`; see `api/windows.py`."""
+    """Completion windows in the order given: `24h` or `24h,1h-7d`; see `api/batches/windows.py`."""
     windows = tuple(part.strip() for part in text.split(","))
     if not all(is_offer(window) for window in windows) or len(set(windows)) < len(windows):
         raise ValueError("not completion windows")

@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 from ipaddress import ip_network
 
 from cli.settings import Settings
-from engine.webhook_poster import WebhookPoster
+from engine.webhooks.poster import WebhookPoster
 from events.migrate import program_version
-from events.public_address import AddressRule
-from events.webhook_secret import WebhookKey
+from events.webhooks.public_address import AddressRule
+from events.webhooks.secret import WebhookKey
 
 
 def address_rule(settings: Settings) -> AddressRule:

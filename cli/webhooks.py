@@ -17,18 +17,18 @@ from cli.settings_sources import load
 from events.errors import SettingsError
 from events.journal import Journal
 from events.read_models import Seen
-from events.webhook_deliveries import Delivery, WebhookDeliveries
-from events.webhook_endpoint import (
+from events.webhooks.deliveries import Delivery, WebhookDeliveries
+from events.webhooks.endpoint import (
     DeleteWebhookEndpoint,
     EnableWebhookEndpoint,
     UpdateWebhookEndpoint,
     WebhookEndpoint,
 )
-from events.webhook_endpoints import MOST_ENDPOINTS, WebhookEndpoints
-from events.webhook_event import WEBHOOK_TYPES, WebhookType
-from events.webhook_sample import send_sample
-from events.webhook_secret import WebhookKey
-from events.webhook_url import url_refusal
+from events.webhooks.endpoints import MOST_ENDPOINTS, WebhookEndpoints
+from events.webhooks.event import WEBHOOK_TYPES, WebhookType
+from events.webhooks.sample import send_sample
+from events.webhooks.secret import WebhookKey
+from events.webhooks.url import url_refusal
 
 _ACTOR: Final = '{"actor":"operator"}'
 Project = Annotated[str, Parameter(help="The project whose batches are told of.")]

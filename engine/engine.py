@@ -30,13 +30,13 @@ from engine.recorder import Recorder
 from engine.route_watch import RouteWatch
 from engine.routes import PausePolicy, Route
 from engine.upstream import Upstream
-from engine.webhook_sender import WebhookSender
+from engine.webhooks.sender import WebhookSender
 from engine.worker import Worker
 from events.batch import Batch
 from events.bus import Notice
 from events.errors import BatchmillError
 from events.follower import Follower, Handle
-from events.input_lines import InputLines
+from events.inputs.input_lines import InputLines
 from events.journal import Journal
 from events.leadership import Candidate
 from events.log import Leadership

@@ -24,13 +24,13 @@ from events.catalog import new_event
 from events.errors import BatchmillError
 from events.event import NewEvent
 from events.file import FileCreated, fresh_file_id
-from events.flush_body import ResultsDamaged
-from events.input_lines import INLINE_BYTES, InputLines
+from events.inputs.input_lines import INLINE_BYTES, InputLines
+from events.inputs.request_line import custom_id_and_body
 from events.journal import Decision, Journal
-from events.lines import UNRUN
 from events.log import Board, Row
+from events.outcomes.flush_body import ResultsDamaged
+from events.outcomes.lines import UNRUN
 from events.read_models import Seen
-from events.request_line import custom_id_and_body
 from storage.store import StorageError, Store, Stored
 
 _logger = structlog.get_logger()

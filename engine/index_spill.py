@@ -8,7 +8,7 @@ from typing import Self
 
 from events.batch import BLOCKS_PER_GROUP
 from events.event import Attachment
-from events.lines import pack_block
+from events.outcomes.lines import pack_block
 
 
 class IndexSpill:

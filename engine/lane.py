@@ -26,7 +26,7 @@ from engine.route_watch import RouteWatch
 from engine.upstream import Answer, Upstream, UpstreamFailure
 from events.batch import Usage
 from events.failpoint import at
-from events.lines import ERROR_CODES, WORKER_LOST, LineOutcome
+from events.outcomes.lines import ERROR_CODES, WORKER_LOST, LineOutcome
 
 Result = Reply | InvalidResponse | UpstreamFailure
 _STATUSES: Final = {code: status for status, code in ERROR_CODES.items()}

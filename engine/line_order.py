@@ -17,9 +17,9 @@ from typing import Final
 
 import msgspec
 
-from events.flush_body import ResultsDamaged, flush_body
-from events.lines import is_success, unpack_facts
 from events.log import Log, RecordedFlush
+from events.outcomes.flush_body import ResultsDamaged, flush_body
+from events.outcomes.lines import is_success, unpack_facts
 
 MEMORY_BYTES: Final = 64 << 20
 """Most bytes of result lines held, beside the body that is needed now."""

@@ -22,11 +22,11 @@ from events.batch import (
 from events.catalog import new_event
 from events.errors import UnknownEvent
 from events.event import Attachment
+from events.inputs.planning import Plan, Planning, cannot_find
+from events.inputs.validator import LineError, LineRules
 from events.journal import Decision, Journal
 from events.log import Board
-from events.planning import Plan, Planning, cannot_find
 from events.read_models import Seen
-from events.validator import LineError, LineRules
 from storage.store import Store
 
 _logger = structlog.get_logger()

@@ -19,8 +19,8 @@ from events.catalog import new_event
 from events.errors import DatabaseUnavailable, LogBusy
 from events.event import ATTACHMENT_BYTES, Attachment
 from events.journal import Journal
-from events.lines import LineOutcome, pack_block, pack_facts, root_digest
 from events.log import Flush
+from events.outcomes.lines import LineOutcome, pack_block, pack_facts, root_digest
 
 _logger = structlog.get_logger()
 INLINE_BYTES: Final = 512 << 10

@@ -29,9 +29,9 @@ from events.batch import Batch, BatchCancelRequested, BatchExpiryReached, BatchF
 from events.bus import LEFT, Bus, Notice, Subscription, Work
 from events.errors import BatchmillError
 from events.failpoint import at
-from events.input_lines import InputLines
+from events.inputs.input_lines import InputLines
+from events.inputs.request_line import custom_id_and_body
 from events.read_models import ReadModels, Seen
-from events.request_line import custom_id_and_body
 from events.staleness import boot_time
 from events.work import WorkBoard
 from storage.store import StorageError

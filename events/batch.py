@@ -26,7 +26,7 @@ from typing import Literal, assert_never
 import msgspec
 
 from events.errors import CannotCancel
-from events.validator import LineError
+from events.inputs.validator import LineError
 
 Status = Literal[
     "validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"

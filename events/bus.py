@@ -1,7 +1,7 @@
 """The bus: hints that something is to do. The log decides; a message lost, repeated, reordered or late
 never changes a result.
 
-Two transports keep this face and pass one suite: in-process (`events/local_bus.py`) for the embedded
+Two transports keep this face and pass one suite: in-process (`events/buses/local_bus.py`) for the embedded
 stack, RabbitMQ for pods.
 """
 

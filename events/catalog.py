@@ -12,14 +12,15 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from events import batch, file, key, upload, webhook_endpoint
+from events import batch, file, key, upload
 from events.batch import BatchEvent
 from events.errors import UnknownEvent
 from events.event import Attachment, NewEvent, RecordedEvent
 from events.file import FileEvent
 from events.key import KeyEvent
 from events.upload import UploadEvent
-from events.webhook_endpoint import WebhookEndpointEvent
+from events.webhooks import endpoint as webhook_endpoint
+from events.webhooks.endpoint import WebhookEndpointEvent
 
 Event = BatchEvent | FileEvent | KeyEvent | UploadEvent | WebhookEndpointEvent
 State = batch.Batch | file.File | key.Key | upload.Upload | webhook_endpoint.WebhookEndpoint

@@ -23,7 +23,7 @@ from events.log import Kind, Leadership
 from events.postgres_log import recorded_event
 from events.statements import load_statements
 from events.upload import Upload
-from events.webhook_endpoint import WebhookEndpoint
+from events.webhooks.endpoint import WebhookEndpoint
 
 _SQL: Final = load_statements("events", "sql/read_models.sql")
 KINDS: Final[Mapping[object, Kind]] = {

@@ -20,13 +20,13 @@ from events.errors import UnknownEvent
 from events.event import RecordedEvent
 from events.file import File
 from events.key import Key
-from events.lines import unpack_facts
 from events.log import Kind, Phase
+from events.outcomes.lines import unpack_facts
 from events.postgres_log import recorded_event
 from events.read_models import KINDS
 from events.statements import load_statements
 from events.upload import Upload
-from events.webhook_endpoint import WebhookEndpoint
+from events.webhooks.endpoint import WebhookEndpoint
 
 PROJECTOR: Final = "projector"
 """The follower whose work a rebuild does; the checkpoints of others say what they sent, and stay."""

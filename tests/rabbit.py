@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import aio_pika
 from aio_pika.exceptions import AMQPException
 
-from events.topology import Topology
+from events.buses.topology import Topology
 from tests.rabbit_node import START, RabbitNode, installed_server, running_node
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import msgspec
 
 from events.batch import InputFile
 from events.errors import NotFound
-from events.validator import supported_endpoints
+from events.inputs.validator import supported_endpoints
 
 PIECE: Final = 1 << 20
 _BOM: Final = b"\xef\xbb\xbf"

@@ -28,7 +28,7 @@ from cli.settings_sources import DEFAULT, load
 from cli.settings_values import show_size
 from cli.tables import printable
 from events.errors import NotFound, SettingsError
-from events.validator import supported_endpoints
+from events.inputs.validator import supported_endpoints
 
 if TYPE_CHECKING:
     from cli.stack import Stack

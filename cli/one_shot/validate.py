@@ -16,9 +16,9 @@ from cli.parameters import Config, Json
 from cli.settings import Settings
 from cli.settings_sources import load
 from cli.tables import print_fields, print_table
-from events.dry_run import dry_run
 from events.errors import NotFound, SettingsError
-from events.validator import LineRules, supported_endpoints
+from events.inputs.dry_run import dry_run
+from events.inputs.validator import LineRules, supported_endpoints
 
 
 def validate(

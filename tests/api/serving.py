@@ -21,24 +21,24 @@ from api.app import create_app
 from api.http_protocol import EnvelopeProtocol
 from api.model_source import ModelObject, ModelsUnavailable
 from api.services import ApiOptions, ApiServices
-from api.webhook_services import WebhookServices
-from engine.webhook_poster import WebhookPoster
+from api.webhooks.services import WebhookServices
+from engine.webhooks.poster import WebhookPoster
 from events.batch import Batch, BatchEvent, BatchStarted, LinesCompleted, Usage
+from events.buses.local_bus import LocalBus
 from events.catalog import new_event
 from events.database import Database
 from events.event import Attachment
+from events.inputs.planning import Plan, Planning
+from events.inputs.validator import LineRules
 from events.journal import Decision, Journal
 from events.key import describe_secret, fresh_secret
-from events.lines import LineOutcome, pack_block, pack_facts, root_digest
-from events.local_bus import LocalBus
 from events.log import Board, Row
-from events.planning import Plan, Planning
+from events.outcomes.lines import LineOutcome, pack_block, pack_facts, root_digest
 from events.postgres_log import PostgresLog
-from events.public_address import AddressRule
 from events.read_models import ReadModels
-from events.validator import LineRules
-from events.webhook_deliveries import WebhookDeliveries
-from events.webhook_secret import WebhookKey
+from events.webhooks.deliveries import WebhookDeliveries
+from events.webhooks.public_address import AddressRule
+from events.webhooks.secret import WebhookKey
 from events.work import WorkBoard
 from storage.local_folder import LocalFolder
 from storage.store import Store

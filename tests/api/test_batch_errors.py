@@ -17,10 +17,10 @@ from events.batch import (
     BatchStarted,
     Usage,
 )
-from events.cause import Cause, Failure, failure_of
-from events.failures import MOST_GROUPS, Group, failures_of
-from events.lines import TIMED_OUT, LineOutcome
-from events.validator import LineError
+from events.inputs.validator import LineError
+from events.outcomes.cause import Cause, Failure, failure_of
+from events.outcomes.failures import MOST_GROUPS, Group, failures_of
+from events.outcomes.lines import TIMED_OUT, LineOutcome
 from tests.api.serving import BEGAN_MS, Project, Served
 
 
@@ -184,10 +184,10 @@ def test_many_answers_are_read_beside_other_requests(
         read_by.append(threading.current_thread().name)
         return failure_of(result)
 
-    monkeypatch.setattr("events.flush_failures.failure_of", noting)
+    monkeypatch.setattr("events.outcomes.flush_failures.failure_of", noting)
     told = errors(project, batch_id)
     assert read_by == ["api", "api"]
-    monkeypatch.setattr("events.flush_failures.INLINE_BYTES", 0)
+    monkeypatch.setattr("events.outcomes.flush_failures.INLINE_BYTES", 0)
     assert errors(project, batch_id) == told
     assert "api" not in read_by[2:]
 
@@ -196,7 +196,7 @@ def test_failures_that_are_not_read_in_time_are_asked_for_again(
     served: Served, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch_id = running(served, project)
-    monkeypatch.setattr("api.batch_errors.PATIENCE", 0.0)
+    monkeypatch.setattr("api.batches.failures.PATIENCE", 0.0)
     answer = project.client.get(f"/v1/batches/{batch_id}/errors")
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
     assert answer.error["message"] == "The failures could not be read in time. Please try again."

@@ -221,7 +221,7 @@ def test_a_stream_ends_when_the_server_stops(served: Served, project: Project) -
 def test_a_silent_stream_says_that_it_is_still_there(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.batch_events.SILENCE", 0.0)
+    monkeypatch.setattr("api.batches.events.SILENCE", 0.0)
     batch_id = project.client.created(project.client.uploaded())
     with listening_to(project, batch_id) as listening:
         messages = listening.messages()

@@ -18,8 +18,8 @@ from events.batch import (
     BatchFinalizing,
     Usage,
 )
-from events.lines import TIMED_OUT, LineOutcome
-from events.validator import LineError
+from events.inputs.validator import LineError
+from events.outcomes.lines import TIMED_OUT, LineOutcome
 from tests.api.client import Answer
 from tests.api.serving import BEGAN_MS, Project, Served
 
@@ -153,7 +153,7 @@ def test_without_its_input_no_line_is_found(served: Served, project: Project) ->
 
 
 def test_a_huge_input_is_not_searched(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.batch_line.SEARCH_BYTES", len(CONTENT) - 1)
+    monkeypatch.setattr("api.batches.line.SEARCH_BYTES", len(CONTENT) - 1)
     answer = line(project, created(project), "a")
     assert answer.status == 400
     assert str(len(CONTENT)) in (answer.error["message"] or "")
@@ -164,9 +164,9 @@ def test_a_search_that_takes_too_long_is_ended(project: Project, monkeypatch: py
         await asyncio.Event().wait()
 
     batch_id = created(project)
-    monkeypatch.setattr("api.batch_line.PATIENCE", 0.5)
+    monkeypatch.setattr("api.batches.line.PATIENCE", 0.5)
     for step in ("record_of", "find_line"):
-        monkeypatch.setattr(f"api.batch_line.{step}", for_ever)
+        monkeypatch.setattr(f"api.batches.line.{step}", for_ever)
         answer = line(project, batch_id, "a")
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
         assert answer.error["message"] == "The input could not be searched in time. Please try again."

@@ -14,8 +14,8 @@ from events.batch import (
     BatchStarted,
     Usage,
 )
-from events.lines import LineOutcome
-from events.validator import LineError
+from events.inputs.validator import LineError
+from events.outcomes.lines import LineOutcome
 from tests.api.client import Answer
 from tests.api.serving import BEGAN_MS, Project, Served
 

@@ -18,8 +18,8 @@ from events.batch import (
     Usage,
 )
 from events.file import File
+from events.inputs.validator import LineError, supported_endpoints
 from events.log import Board
-from events.validator import LineError, supported_endpoints
 from tests.api.client import JSON, batch_body
 from tests.api.serving import Project, Served
 

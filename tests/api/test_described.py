@@ -19,7 +19,7 @@ from events.batch import (
     Status,
     Usage,
 )
-from events.validator import LineError
+from events.inputs.validator import LineError
 from tests.api.serving import Project, Served
 from tests.contract.openai_document import assert_described, assert_valid, described
 

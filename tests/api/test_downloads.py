@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api.download import Content, download
+from api.files.download import Content, download
 from events.catalog import new_event
 from events.file import File, FileCreated
 from events.journal import Decision

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.first_line import FirstLine
+from api.batches.first_line import FirstLine
 
 
 def is_jsonl(*pieces: bytes) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from events.batch import BatchCompleted, BatchFinalizing, Usage
-from events.lines import LineOutcome
+from events.outcomes.lines import LineOutcome
 from tests.api.serving import BEGAN_MS, Project, Served
 
 FOLDER = Path(__file__).parents[2] / "docs" / "how-to"

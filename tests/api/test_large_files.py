@@ -11,11 +11,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from events.buses.local_bus import LocalBus
 from events.catalog import new_event
 from events.database import Database as Pools
 from events.journal import Decision, Journal
 from events.key import describe_secret, fresh_secret
-from events.local_bus import LocalBus
 from events.log import Row
 from events.postgres_log import PostgresLog
 from events.read_models import ReadModels

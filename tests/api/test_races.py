@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from api.files import deletion
+from api.files.files import deletion
 from events.batch import Batch
 from events.errors import DatabaseUnavailable, LogBusy
 from events.event import NewEvent

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.ranges import Span, Unsatisfiable, asked_span
+from api.files.ranges import Span, Unsatisfiable, asked_span
 
 
 def spans(header: str, size: int) -> Span | str | None:

@@ -147,7 +147,7 @@ def test_a_retry_is_one_of_the_batches_and_too_many_read_nothing(
     limited.happen(batch_id, BatchStarted(1, "m"), BatchFinalizing("done"), BatchCompleted(None, None))
     path = f"/v1/batches/{batch_id}/retry"
     assert project.client.ask("POST", path).status == 400
-    monkeypatch.setattr("api.retry.lines_to_retry", None)
+    monkeypatch.setattr("api.batches.retry.lines_to_retry", None)
     answer = project.client.ask("POST", path)
     assert (answer.status, answer.error["code"]) == (429, "rate_limit_exceeded")
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-import api.retry
+import api.batches.retry
 from events.batch import (
     Batch,
     BatchCancelled,
@@ -17,8 +17,8 @@ from events.batch import (
     BatchFinalizing,
     Usage,
 )
-from events.lines import LineOutcome
-from events.validator import LineError
+from events.inputs.validator import LineError
+from events.outcomes.lines import LineOutcome
 from tests.api.client import JSON, Answer
 from tests.api.serving import BEGAN_MS, Project, Served
 
@@ -209,13 +209,13 @@ def test_a_twin_in_another_process_is_found_when_it_was_faster(
     batch_id = completed(served, project)
     first = keyed(project, batch_id, "key-1").json
     stored = served.stored()
-    made, asked = api.retry._made, []
+    made, asked = api.batches.retry._made, []
 
     async def not_at_first(*about: Any) -> bool:
         asked.append(about)
         return len(asked) > 1 and await made(*about)
 
-    monkeypatch.setattr("api.retry._made", not_at_first)
+    monkeypatch.setattr("api.batches.retry._made", not_at_first)
     assert keyed(project, batch_id, "key-1").json == first
     assert len(asked) == 2
     assert served.stored() == stored
@@ -249,7 +249,7 @@ def test_lines_that_are_not_found_in_time_are_asked_for_again(
     served: Served, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch_id = completed(served, project)
-    monkeypatch.setattr("api.retry.PATIENCE", 0.0)
+    monkeypatch.setattr("api.batches.retry.PATIENCE", 0.0)
     answer = retry(project, batch_id)
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
     assert answer.error["message"] == "The lines to retry could not be found in time. Please try again."

@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 from openai import OpenAI
 
-from api.uploads import cancellation, completion
+from api.uploads.uploads import cancellation, completion
 from events.errors import DatabaseUnavailable
 from events.file import File
 from events.upload import CompleteUpload, Upload

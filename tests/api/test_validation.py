@@ -127,7 +127,7 @@ def test_a_file_that_is_not_read_in_time_is_asked_for_again(
         await asyncio.Event().wait()
 
     file_id = project.client.uploaded(request_line("a") + request_line("a"))
-    monkeypatch.setattr("api.validation._READ_TIMEOUT", 0.01)
+    monkeypatch.setattr("api.batches.validation._READ_TIMEOUT", 0.01)
     monkeypatch.setattr(served.store, "read", for_ever, raising=False)
     answer = validate_file(project, file_id)
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
@@ -136,7 +136,7 @@ def test_a_file_that_is_not_read_in_time_is_asked_for_again(
 
 def test_a_dry_run_that_takes_too_long_is_ended(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     file_id = project.client.uploaded(GOOD)
-    monkeypatch.setattr("api.validation._PATIENCE", 0.0)
+    monkeypatch.setattr("api.batches.validation._PATIENCE", 0.0)
     assert [validate(project, GOOD).status, validate_file(project, file_id).status] == [503, 503]
 
 
@@ -158,7 +158,7 @@ def test_a_disk_that_becomes_full_is_said(project: Project, monkeypatch: pytest.
     def full(dir: object) -> IO[bytes]:
         return open("/dev/full", "w+b")
 
-    monkeypatch.setattr("api.validation.TemporaryFile", full)
+    monkeypatch.setattr("api.batches.validation.TemporaryFile", full)
     answer = validate(project, GOOD)
     assert (answer.status, answer.error["type"]) == (507, "server_error")
     assert "no room left" in (answer.error["message"] or "")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api.waiting import why_waiting
+from api.batches.waiting import why_waiting
 from events.work import OpenBatch
 
 

@@ -19,9 +19,9 @@ from events.event import NewEvent
 from events.journal import Decision
 from events.log import Leadership, Row
 from events.read_models import Seen
-from events.webhook_deliveries import NewDelivery, Settled, WebhookDeliveries
-from events.webhook_endpoint import DisableWebhookEndpoint, WebhookEndpoint, decide, fresh_endpoint_id
-from events.webhook_event import Announcement, delivery_id
+from events.webhooks.deliveries import NewDelivery, Settled, WebhookDeliveries
+from events.webhooks.endpoint import DisableWebhookEndpoint, WebhookEndpoint, decide, fresh_endpoint_id
+from events.webhooks.event import Announcement, delivery_id
 from tests.api.client import Answer
 from tests.api.serving import OPTIONS, Project, Served, listening
 from tests.postgres import Database

@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.windows import is_offer, offered, window_seconds
+from api.batches.windows import is_offer, offered, window_seconds
 
 
 @pytest.mark.parametrize(

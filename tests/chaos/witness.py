@@ -9,7 +9,7 @@ from pathlib import Path
 
 import asyncpg
 
-from events.lines import unpack_facts
+from events.outcomes.lines import unpack_facts
 from events.rebuild import PROJECTOR, rebuild
 from tests.chaos.checker import Kill, Story
 from tests.chaos.mill import BOUND, PATIENCE, Mill, Polls

@@ -8,7 +8,7 @@ from pathlib import Path
 from cli.demo.requests import ENDPOINT, REFUSED_EVERY, request_lines
 from cli.exit_codes import ExitCode
 from cli.practice.answers import MODEL
-from events.validator import LineError, LineRules, LineValidator
+from events.inputs.validator import LineError, LineRules, LineValidator
 from tests.cli.commands import batchmill, command
 
 

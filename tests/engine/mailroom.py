@@ -5,18 +5,17 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_network
 
-from engine.webhook_announcer import WebhookAnnouncer
-from engine.webhook_poster import WebhookPoster
-from engine.webhook_sender import Schedule, WebhookSender
+from engine.webhooks.announcer import WebhookAnnouncer
+from engine.webhooks.poster import WebhookPoster
+from engine.webhooks.sender import Schedule, WebhookSender
 from events.batch import BatchCompleted, BatchFinalizing
+from events.buses.local_bus import LocalBus
 from events.catalog import Event, new_event
 from events.follower import Follower
 from events.journal import Decision, Journal
-from events.local_bus import LocalBus
 from events.log import Board, Row
-from events.public_address import AddressRule
-from events.webhook_deliveries import Delivery, WebhookDeliveries
-from events.webhook_endpoint import (
+from events.webhooks.deliveries import Delivery, WebhookDeliveries
+from events.webhooks.endpoint import (
     DeleteWebhookEndpoint,
     WebhookEndpoint,
     WebhookEndpointCommand,
@@ -24,9 +23,10 @@ from events.webhook_endpoint import (
     decide,
     fresh_endpoint_id,
 )
-from events.webhook_event import WEBHOOK_TYPES
-from events.webhook_post import WebhookPost
-from events.webhook_secret import WebhookKey
+from events.webhooks.event import WEBHOOK_TYPES
+from events.webhooks.post import WebhookPost
+from events.webhooks.public_address import AddressRule
+from events.webhooks.secret import WebhookKey
 from tests.events.stage import PROJECT, Stage
 from tests.receiver import PATIENCE
 

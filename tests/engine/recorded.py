@@ -22,16 +22,16 @@ from events.batch import (
     Usage,
     decide,
 )
+from events.buses.local_bus import LocalBus
 from events.catalog import new_event
 from events.database import Database
 from events.event import Attachment, RecordedEvent
 from events.file import DeleteFile, File, FileCreated
 from events.file import decide as decide_file
+from events.inputs.line_index import LINES_PER_BLOCK, BlockWriter, line_digest
 from events.journal import Decision, Journal
-from events.line_index import LINES_PER_BLOCK, BlockWriter, line_digest
-from events.lines import LineOutcome, pack_block, pack_facts, root_digest
-from events.local_bus import LocalBus
 from events.log import Board, Flush, FlushResult, Leadership, Row
+from events.outcomes.lines import LineOutcome, pack_block, pack_facts, root_digest
 from events.postgres_log import PostgresLog
 from events.read_models import ReadModels, Seen
 from events.upload import LIFETIME, UploadCreated, UploadPartAdded, fresh_part_id, fresh_upload_id

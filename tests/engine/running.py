@@ -16,9 +16,9 @@ from engine.route_watch import RouteWatch
 from engine.worker import Worker
 from events.batch import Batch, StartBatch
 from events.bus import Work
-from events.input_lines import InputLine, InputLines
-from events.lines import unpack_facts
+from events.inputs.input_lines import InputLine, InputLines
 from events.log import Board
+from events.outcomes.lines import unpack_facts
 from events.read_models import Seen
 from events.work import OpenBatch
 from tests.chaos.inputs import request

@@ -12,8 +12,8 @@ import pytest
 from engine.desk import HANDS, Desk
 from engine.finalizer import Finalizer
 from engine.planner import Planner
+from events.buses.local_bus import LocalBus
 from events.event import NewEvent
-from events.local_bus import LocalBus
 from events.work import OpenBatch
 from tests.engine.recorded import PROJECT, World, request_line, world_on
 from tests.postgres import Database

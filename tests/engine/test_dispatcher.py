@@ -13,9 +13,9 @@ from engine.dispatcher import BREATH, Dispatcher
 from engine.routes import Route
 from events.batch import BatchCreated, BatchStarted, StartBatch
 from events.bus import LOOK, Notice, Work
+from events.buses.local_bus import LocalBus
 from events.errors import BusUnavailable
 from events.event import NewEvent
-from events.local_bus import LocalBus
 from events.log import Board
 from events.work import OpenBatch
 from storage.local_folder import LocalFolder

@@ -12,8 +12,8 @@ import pytest
 from engine.finalizer import Finalizer, ResultsNotWritten
 from events.failpoint import FailpointRaised, arm
 from events.file import File
-from events.flush_body import ResultsDamaged
-from events.planning import InputChanged
+from events.inputs.planning import InputChanged
+from events.outcomes.flush_body import ResultsDamaged
 from storage.local_folder import LocalFolder
 from tests.engine.recorded import PROJECT, World, request_line, result_line, shuffled, world_on
 from tests.postgres import Database

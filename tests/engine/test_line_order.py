@@ -14,9 +14,9 @@ from engine.line_order import Stretch, in_line_order
 from events.batch import LinesCompleted, Usage
 from events.catalog import encode
 from events.event import Attachment, RecordedEvent
-from events.flush_body import ResultsDamaged
-from events.lines import LineOutcome, pack_block, pack_facts, root_digest
 from events.log import Log, RecordedFlush
+from events.outcomes.flush_body import ResultsDamaged
+from events.outcomes.lines import LineOutcome, pack_block, pack_facts, root_digest
 from tests.engine.recorded import outcome, shuffled, stamped
 
 BATCH = "batch_1"

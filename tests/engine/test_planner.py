@@ -12,9 +12,9 @@ from engine.finalizer import Finalizer
 from engine.planner import KnownModels, Planner
 from events.batch import BLOCKS_PER_GROUP, Batch, BatchCreated, BatchFailed, BatchStarted
 from events.catalog import new_event
-from events.input_lines import InputLines
+from events.inputs.input_lines import InputLines
+from events.inputs.line_index import LINES_PER_BLOCK
 from events.journal import Decision
-from events.line_index import LINES_PER_BLOCK
 from events.log import Board, Row
 from storage.store import ObjectMissing
 from tests.engine.recorded import ENDPOINT, PROJECT, RecordedBatch, World, request_line, world_on

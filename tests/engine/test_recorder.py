@@ -12,7 +12,7 @@ from engine.chunk import Chunk
 from engine.recorder import Recorder
 from events.event import ATTACHMENT_BYTES
 from events.failpoint import arm
-from events.lines import LineFacts, unpack_facts
+from events.outcomes.lines import LineFacts, unpack_facts
 from tests.engine.recorded import ENDPOINT, WORKER, RecordedBatch, World, outcome, request_line, world_on
 from tests.postgres import Database
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.webhook_poster import WebhookPoster
-from events.public_address import AddressRule
-from events.webhook_post import NotAnswered
+from engine.webhooks.poster import WebhookPoster
+from events.webhooks.post import NotAnswered
+from events.webhooks.public_address import AddressRule
 from tests.certificate import make_certificate
 from tests.receiver import answer, receiver, silent
 

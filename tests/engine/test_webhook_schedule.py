@@ -4,7 +4,7 @@ from itertools import count, takewhile
 
 import pytest
 
-from engine.webhook_schedule import SPREAD, WAITS, wait_before_next
+from engine.webhooks.schedule import SPREAD, WAITS, wait_before_next
 
 DAY = 86_400.0
 

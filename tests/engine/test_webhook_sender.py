@@ -10,21 +10,21 @@ import pytest
 from openai import OpenAI
 from openai.types.webhooks import BatchCompletedWebhookEvent
 
-from engine import webhook_announcer
-from engine.webhook_sender import EACH, WebhookSender
+from engine.webhooks import announcer as webhook_announcer
+from engine.webhooks.sender import EACH, WebhookSender
 from events.errors import DatabaseUnavailable, LeadershipLost
 from events.event import NewEvent
 from events.log import Leadership
-from events.webhook_deliveries import DueDelivery, Settled
-from events.webhook_endpoint import (
+from events.webhooks.deliveries import DueDelivery, Settled
+from events.webhooks.endpoint import (
     DeleteWebhookEndpoint,
     DisableWebhookEndpoint,
     RotateWebhookSecret,
     WebhookEndpoint,
     WebhookEndpointCommand,
 )
-from events.webhook_post import NotAnswered, WebhookPost
-from events.webhook_secret import WebhookKey
+from events.webhooks.post import NotAnswered, WebhookPost
+from events.webhooks.secret import WebhookKey
 from tests.engine.mailroom import KEY, Mailroom
 from tests.events.stage import PROJECT, open_stage
 from tests.postgres import Database

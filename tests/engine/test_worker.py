@@ -17,7 +17,7 @@ from engine.worker import Worker
 from events.batch import Batch
 from events.bus import Work
 from events.errors import DatabaseUnavailable
-from events.input_lines import InputLine, InputLines
+from events.inputs.input_lines import InputLine, InputLines
 from events.read_models import Seen
 from events.work import WorkBoard
 from tests.chaos.proxy import place_of, proxy_to, through

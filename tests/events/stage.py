@@ -22,8 +22,8 @@ from events.catalog import State, new_event
 from events.database import Database
 from events.event import Attachment
 from events.file import FileCreated, FileDeleted
-from events.lines import LineOutcome, pack_block, pack_facts, root_digest
 from events.log import Board, Flush, Leadership, Row
+from events.outcomes.lines import LineOutcome, pack_block, pack_facts, root_digest
 from events.postgres_log import PostgresLog
 from events.read_models import KINDS, ReadModels, model_write
 from events.work import Claim, WorkBoard

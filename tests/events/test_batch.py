@@ -36,7 +36,7 @@ from events.batch import (
     evolve,
 )
 from events.errors import CannotCancel
-from events.validator import LineError
+from events.inputs.validator import LineError
 
 CREATED: Final = BatchCreated(
     "file-1", "/v1/chat/completions", "24h", 86_400, InputFile("objects/1", 10, "00" * 32), {"name": "x"}

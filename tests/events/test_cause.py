@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.cause import (
+from events.inputs.validator import LineError
+from events.outcomes.cause import (
     SHAPE_CHARACTERS,
     Cause,
     cause_of_error,
@@ -15,8 +16,7 @@ from events.cause import (
     scanned_failure,
     shape,
 )
-from events.lines import TIMED_OUT
-from events.validator import LineError
+from events.outcomes.lines import TIMED_OUT
 
 
 def answered(status: int, body: str, custom_id: str = '"a"') -> bytes:

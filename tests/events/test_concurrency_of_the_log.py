@@ -22,8 +22,8 @@ from events.batch import BatchExpiryReached
 from events.catalog import new_event
 from events.errors import DatabaseUnavailable, VersionConflict
 from events.event import RecordedEvent
-from events.lines import unpack_facts
 from events.log import Flush
+from events.outcomes.lines import unpack_facts
 from events.rebuild import rebuild
 from events.work import Claim
 from tests.events.proxy import proxy_to

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.custom_ids import CustomIds, Place, Twin
+from events.inputs.custom_ids import CustomIds, Place, Twin
 
 NOWHERE = Path("/nonexistent/never written")
 RECORD = 32

@@ -11,8 +11,8 @@ import pytest
 from events import failpoint
 from events.errors import DatabaseUnavailable, EventMismatch
 from events.failpoint import FailpointRaised
-from events.lines import unpack_block, unpack_facts
 from events.log import Flush
+from events.outcomes.lines import unpack_block, unpack_facts
 from events.work import Claim
 from tests.events.proxy import proxy_to
 from tests.events.stage import Stage, flush_of, open_stage

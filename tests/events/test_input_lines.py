@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from events.input_lines import WINDOW_BYTES, InputLine, InputLines
-from events.line_index import LINES_PER_BLOCK, BadIndex
-from events.planning import InputChanged
+from events.inputs.input_lines import WINDOW_BYTES, InputLine, InputLines
+from events.inputs.line_index import LINES_PER_BLOCK, BadIndex
+from events.inputs.planning import InputChanged
 from tests.engine.recorded import RecordedBatch, World, request_line, world_on
 from tests.postgres import Database
 

@@ -8,13 +8,13 @@ import pytest
 from events import failpoint
 from events.batch import Batch, BatchCancelRequested, BatchExpiryReached, CancelBatch, decide
 from events.bus import Notice
+from events.buses.local_bus import LocalBus
 from events.catalog import new_event
 from events.errors import CannotCancel, LeadershipLost, NotFound, UnknownEvent, VersionConflict
 from events.event import RecordedEvent
 from events.failpoint import FailpointRaised
 from events.follower import Follower
 from events.journal import TRIES, Decision, Journal
-from events.local_bus import LocalBus
 from events.read_models import ModelWrite, Seen, model_write
 from tests.events.stage import PROJECT, Stage, flush_of
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.line_index import (
+from events.inputs.line_index import (
     LINES_PER_BLOCK,
     BadIndex,
     BlockWriter,
@@ -13,7 +13,7 @@ from events.line_index import (
     decode_block,
     line_digest,
 )
-from events.lines import pack_block
+from events.outcomes.lines import pack_block
 
 
 @st.composite

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.line_search import FoundLine, LineSearch
+from events.inputs.line_search import FoundLine, LineSearch
 
 LONGEST = 200
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events.batch import Usage
-from events.lines import LineOutcome, pack_block, pack_facts, root_digest, unpack_block, unpack_facts
+from events.outcomes.lines import LineOutcome, pack_block, pack_facts, root_digest, unpack_block, unpack_facts
 from tests.events.stage import BEGAN_MS, outcome
 
 tokens = st.integers(0, 1 << 31)

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from events import local_bus
 from events.bus import Notice, Work
-from events.local_bus import LocalBus
+from events.buses import local_bus
+from events.buses.local_bus import LocalBus
 from tests.events.bus_suite import *  # noqa: F403  # the suite's tests run here, on this module's bus
 from tests.events.bus_suite import Handler, notices
 

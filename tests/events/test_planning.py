@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.line_index import LINES_PER_BLOCK, decode_block, line_digest
-from events.planning import InputChanged, Plan, Planning
-from events.validator import LineError, LineRules
+from events.inputs.line_index import LINES_PER_BLOCK, decode_block, line_digest
+from events.inputs.planning import InputChanged, Plan, Planning
+from events.inputs.validator import LineError, LineRules
 
 CHAT = "/v1/chat/completions"
 RULES = LineRules(CHAT, max_line_bytes=1_000)

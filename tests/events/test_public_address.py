@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from events.public_address import AddressRule
+from events.webhooks.public_address import AddressRule
 
 REFUSED = {
     "loopback": ["127.0.0.1", "127.8.9.1", "::1"],

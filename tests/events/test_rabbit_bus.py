@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from events.bus import Work
+from events.buses.rabbit_bus import RabbitBus
 from events.errors import BusUnavailable
-from events.rabbit_bus import RabbitBus
 from tests.events.bus_suite import *  # noqa: F403  # the suite's tests run here, on this module's bus
 from tests.events.bus_suite import NOTICE, PATIENCE, Handler
 from tests.rabbit import ROUTES, Broker

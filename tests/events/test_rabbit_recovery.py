@@ -8,12 +8,12 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
-from events import broker_link
 from events.bus import Notice, Work
+from events.buses import broker_link
+from events.buses.rabbit_bus import RabbitBus
+from events.buses.rabbit_subscription import Subscription
+from events.buses.topology import NOTICE, Topology
 from events.errors import BusUnavailable
-from events.rabbit_bus import RabbitBus
-from events.rabbit_subscription import Subscription
-from events.topology import NOTICE, Topology
 from tests.events.bus_suite import NOTICE as A_NOTICE
 from tests.events.bus_suite import PATIENCE, Handler
 from tests.rabbit_node import RabbitNode

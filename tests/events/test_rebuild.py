@@ -16,12 +16,12 @@ from events.errors import DatabaseUnavailable
 from events.event import NewEvent
 from events.file import File
 from events.key import Key, KeyCreated, KeyRevoked
-from events.lines import unpack_facts
 from events.log import Row
+from events.outcomes.lines import unpack_facts
 from events.rebuild import CHUNK, PROJECTOR, Rebuilt, open_chunks, rebuild
 from events.upload import UploadCancelled, UploadCreated, UploadPartAdded
-from events.webhook_endpoint import WebhookEndpointCreated, WebhookEndpointDeleted
-from events.webhook_secret import SecretTrace
+from events.webhooks.endpoint import WebhookEndpointCreated, WebhookEndpointDeleted
+from events.webhooks.secret import SecretTrace
 from tests.events.stage import PROJECT, Stage, flush_of, open_stage
 from tests.postgres import Database
 

@@ -15,12 +15,12 @@ import msgspec
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
+from events.buses.rabbit_bus import RabbitBus
+from events.buses.relay import Relay
 from events.catalog import TYPES
 from events.event import NewEvent
 from events.follower import Follower
 from events.incarnation import current_incarnation
-from events.rabbit_bus import RabbitBus
-from events.relay import Relay
 from tests.events.bus_suite import PATIENCE
 from tests.events.stage import PROJECT, Stage, flush_of
 from tests.rabbit import Broker

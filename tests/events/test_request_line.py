@@ -2,8 +2,8 @@
 
 import pytest
 
-from events.request_line import custom_id_and_body
-from events.validator import LineRules, LineValidator, RequestLine
+from events.inputs.request_line import custom_id_and_body
+from events.inputs.validator import LineRules, LineValidator, RequestLine
 
 CHAT = "/v1/chat/completions"
 

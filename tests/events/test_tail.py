@@ -7,9 +7,9 @@ import pytest
 
 from events.batch import BatchCancelRequested, BatchFinalizing
 from events.bus import Notice
+from events.buses.local_bus import LocalBus
 from events.catalog import new_event
 from events.journal import Decision, Journal
-from events.local_bus import LocalBus
 from events.tail import PAGE, tail
 from tests.events.stage import PROJECT, Stage
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from events import validator
-from events.validator import LineError, LineRules, LineValidator, RequestLine, supported_endpoints
+from events.inputs import validator
+from events.inputs.validator import LineError, LineRules, LineValidator, RequestLine, supported_endpoints
 
 CHAT = "/v1/chat/completions"
 EMBEDDINGS = "/v1/embeddings"

@@ -5,8 +5,8 @@ import pytest
 
 from events.errors import LeadershipLost, NotFound
 from events.log import Leadership
-from events.webhook_deliveries import KEPT, DueDelivery, NewDelivery, Settled, WebhookDeliveries
-from events.webhook_event import Announcement, delivery_id
+from events.webhooks.deliveries import KEPT, DueDelivery, NewDelivery, Settled, WebhookDeliveries
+from events.webhooks.event import Announcement, delivery_id
 from tests.events.stage import PROJECT, Stage
 from tests.postgres import Database
 

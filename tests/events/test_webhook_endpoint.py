@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.webhook_endpoint import (
+from events.webhooks.endpoint import (
     MOST_OLD_SECRETS,
     OVERLAP,
     CreateWebhookEndpoint,
@@ -20,7 +20,7 @@ from events.webhook_endpoint import (
     decide,
     evolve,
 )
-from events.webhook_secret import SecretTrace
+from events.webhooks.secret import SecretTrace
 
 
 def trace(name: str) -> SecretTrace:

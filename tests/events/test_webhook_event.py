@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from events.batch import BatchCancelled, BatchCompleted, BatchExpired, BatchFailed
 from events.catalog import TYPES, Event, encode
 from events.event import RecordedEvent
-from events.webhook_event import WEBHOOK_TYPES, Announcement, announcement_of, delivery_id
+from events.webhooks.event import WEBHOOK_TYPES, Announcement, announcement_of, delivery_id
 
 MOMENT = datetime(2026, 11, 24, 12, 0, 0, 999_999, tzinfo=UTC)
 ENDS: dict[type[Event], tuple[Event, type[BaseModel]]] = {

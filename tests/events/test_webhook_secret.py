@@ -8,8 +8,8 @@ import pytest
 from openai import InvalidWebhookSignatureError, OpenAI
 from openai.types.webhooks import BatchCompletedWebhookEvent
 
-from events.webhook_event import Announcement
-from events.webhook_secret import SecretUnavailable, WebhookKey, signed_headers, signing_secrets
+from events.webhooks.event import Announcement
+from events.webhooks.secret import SecretUnavailable, WebhookKey, signed_headers, signing_secrets
 
 BODY = Announcement("evt_1", "batch.completed", "batch_ü", 1_790_000_000).body()
 KEY = WebhookKey("the key of this installation, kept apart from its database")

@@ -1,0 +1,1 @@
+"""Batches on the wire, and what can be asked about one."""

@@ -1,0 +1,1 @@
+"""Webhook endpoints on the wire."""

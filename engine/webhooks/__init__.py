@@ -1,0 +1,1 @@
+"""Tells webhook endpoints how batches ended."""

@@ -1,0 +1,1 @@
+"""What an input file holds: its request lines, judged, indexed and read again."""

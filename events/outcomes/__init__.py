@@ -1,0 +1,1 @@
+"""What became of lines: the results of flushes, and what can be told from them."""

@@ -1,0 +1,19 @@
+"""The port through which messages leave for webhook endpoints; `engine/webhooks/poster.py` speaks HTTP."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from events.errors import BatchmillError
+
+
+class NotAnswered(BatchmillError):
+    """A receiver gave no answer; the message says why: out of reach, refused to be reached, or too slow."""
+
+
+class WebhookPost(Protocol):
+    """Sends one message at a time to whoever is to hear it."""
+
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+        """The HTTP status of a receiver's answer, which is not read further. Follows no redirect, and
+        connects to no address that is refused. Raises `NotAnswered`."""
+        ...
