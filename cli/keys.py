@@ -185,7 +185,7 @@ def _listed(key: Seen[Key]) -> ListedKey:
 
 @asynccontextmanager
 async def _journal(config: Config) -> AsyncIterator[Journal]:
-    from cli.stack import open_records
+    from cli.database import open_records
 
     async with open_records(load(environ=os.environ, config=config).settings) as (_, journal):
         yield journal

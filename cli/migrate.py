@@ -17,7 +17,7 @@ def migrate(*, config: Config = None) -> None:
     $ batchmill migrate
     $ BATCHMILL_DATABASE_OWNER_URL=postgresql://owner@db/batchmill batchmill migrate
     """
-    from cli.stack import open_database, user_of
+    from cli.database import open_database, user_of
     from events.migrate import migrate as apply
 
     settings = load(environ=os.environ, config=config).settings

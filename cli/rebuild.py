@@ -40,7 +40,7 @@ def rebuild(*, config: Config = None, json: Json = False) -> None:
 
 
 async def _rebuilt(config: Config) -> "Rebuilt":
-    from cli.stack import bring_up_to_date, open_database
+    from cli.database import bring_up_to_date, open_database
     from events.rebuild import rebuild as apply
 
     settings = load(environ=os.environ, config=config).settings

@@ -12,14 +12,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 import structlog
 
-from cli.embedded.data_folder import DataFolder, kept_webhook_key, running_database_url
+from cli.database import DatabaseLogins, bring_up_to_date
+from cli.embedded.data_folder import DataFolder, kept_webhook_key
 from cli.embedded.postgres import EmbeddedPostgres
-from cli.logs import set_up_logs
 from cli.settings import Settings
 from cli.webhook_parts import open_post, webhook_key
 from engine.engine import EVERY_ROLE, LEADERSHIP, Engine, Role
@@ -39,7 +38,7 @@ from events.errors import SettingsError
 from events.follower import Handle
 from events.incarnation import current_incarnation
 from events.journal import Journal
-from events.migrate import may_migrate, migrate, require_schema
+from events.migrate import may_migrate
 from events.postgres_log import PostgresLog
 from events.read_models import ReadModels
 from events.webhooks.deliveries import WebhookDeliveries
@@ -53,15 +52,6 @@ DEFAULT_ROUTE = "default"
 BROKER_PATIENCE = 2.0
 """Seconds that a start waits for a broker; without one it goes on."""
 Watch = Callable[[], Coroutine[None, None, None]]
-
-
-class DatabaseLogins(msgspec.Struct, frozen=True):
-    """URLs of one database: the application's login, and the owner that migrates. `running`: a server has
-    it open and has migrated it."""
-
-    application: str
-    owner: str
-    running: bool = False
 
 
 class Stack(msgspec.Struct, frozen=True):
@@ -117,7 +107,7 @@ async def open_shared_stack(settings: Settings) -> AsyncIterator[Stack]:
         _logger.warning("no broker is set: work is found by polling; give BATCHMILL_AMQP_URL")
     async with AsyncExitStack() as closing:
         spill = closing.enter_context(tempfile.TemporaryDirectory(prefix="batchmill-"))
-        logins = _external(database, settings.database_owner_url)
+        logins = DatabaseLogins.named(database, settings.database_owner_url)
         await bring_up_to_date(logins)
         key = webhook_key(settings)
         yield await _open(settings, logins.application, storage, Path(spill), _forever, key, closing)
@@ -186,69 +176,13 @@ async def _all_of(watches: Sequence[Watch]) -> None:
             group.create_task(watch())
 
 
-@asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[DatabaseLogins]:
-    """The database alone, for commands that work on it: the one named by the settings, the running embedded
-    one, or the embedded one started for as long as the block runs. What is logged meanwhile goes to standard
-    error: a command's output is its own."""
-    set_up_logs(settings.log_level, settings.log_format)
-    async with AsyncExitStack() as closing:
-        running = None if settings.database_url else running_database_url(settings.data_dir)
-        if running is not None:
-            yield DatabaseLogins(application=running, owner=running, running=True)
-            return
-        if settings.database_url is not None:
-            yield _external(settings.database_url, settings.database_owner_url)
-            return
-        folder = closing.enter_context(DataFolder.open(settings.data_dir))
-        logins, _ = await _database(settings, folder, closing)
-        yield logins
-
-
 async def _database(
     settings: Settings, folder: DataFolder, closing: AsyncExitStack
 ) -> tuple[DatabaseLogins, Watch]:
     if settings.database_url is not None:
-        return _external(settings.database_url, settings.database_owner_url), _forever
+        return DatabaseLogins.named(settings.database_url, settings.database_owner_url), _forever
     postgres = EmbeddedPostgres(folder)
-    urls = await closing.enter_async_context(postgres)
-    return DatabaseLogins(application=urls.login, owner=urls.owner), postgres.watch
-
-
-def _external(url: str, owner_url: str | None) -> DatabaseLogins:
-    return DatabaseLogins(application=url, owner=owner_url or url)
-
-
-@asynccontextmanager
-async def open_records(settings: Settings) -> AsyncIterator[tuple[Database, Journal]]:
-    """The database, up to date, and the journal over it, for a command that records or reads and runs
-    nothing."""
-    async with open_database(settings) as logins:
-        await bring_up_to_date(logins)
-        database = await Database.open(logins.application, connections=2, patience=settings.append_timeout)
-        try:
-            yield database, Journal(PostgresLog(database), ReadModels(database), LocalBus())
-        finally:
-            await database.close()
-
-
-async def bring_up_to_date(logins: DatabaseLogins) -> None:
-    """Migrates the database. Where the application's login is the only one, and may not, it is enough that
-    `batchmill migrate` has done it. Raises as `migrate` and `require_schema`."""
-    if logins.running:
-        return
-    if logins.owner != logins.application or await may_migrate(logins.owner):
-        await migrate(logins.owner, user_of(logins.application))
-    else:
-        await require_schema(logins.application)
-
-
-def user_of(url: str) -> str:
-    """The login of a database URL; migrations give it its rights."""
-    user = urlsplit(url).username
-    if not user:
-        raise SettingsError("database_url names no user: write postgresql://user:password@host/database")
-    return unquote(user)
+    return DatabaseLogins.embedded(await closing.enter_async_context(postgres)), postgres.watch
 
 
 async def _forever() -> None:

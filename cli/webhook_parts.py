@@ -3,12 +3,15 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
+from typing import TYPE_CHECKING
 
 from cli.settings import Settings
-from engine.webhooks.poster import WebhookPoster
 from events.migrate import program_version
 from events.webhooks.public_address import AddressRule
 from events.webhooks.secret import WebhookKey
+
+if TYPE_CHECKING:
+    from engine.webhooks.poster import WebhookPoster
 
 
 def address_rule(settings: Settings) -> AddressRule:
@@ -23,8 +26,10 @@ def webhook_key(settings: Settings, kept: str | None = None) -> WebhookKey | Non
 
 
 @asynccontextmanager
-async def open_post(settings: Settings) -> AsyncIterator[WebhookPoster]:
+async def open_post(settings: Settings) -> AsyncIterator["WebhookPoster"]:
     """The post, for as long as the block runs."""
+    from engine.webhooks.poster import WebhookPoster
+
     post = WebhookPoster(
         address_rule(settings), f"batchmill/{program_version()}", timeout=settings.webhook_timeout
     )

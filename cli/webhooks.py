@@ -304,8 +304,8 @@ class _Room(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def _room(config: Config) -> AsyncIterator[_Room]:
+    from cli.database import open_records
     from cli.embedded.data_folder import kept_webhook_key
-    from cli.stack import open_records
     from cli.webhook_parts import webhook_key
 
     settings = load(environ=os.environ, config=config).settings

@@ -138,7 +138,7 @@ def _settings(folder: Path, upstream: str, key: str) -> Settings:
 @asynccontextmanager
 async def _events(settings: Settings, batch_id: str) -> AsyncIterator[list[RecordedEvent]]:
     """The events of the batch, read from the log itself."""
-    from cli.stack import open_database
+    from cli.database import open_database
     from events.database import Database
     from events.postgres_log import PostgresLog
 
