@@ -10,6 +10,7 @@ from litestar.params import FromPath
 from api.errors import ApiError, unavailable
 from api.model_source import ModelObject, ModelsUnavailable
 from api.request import READ, ApiRequest, services_of
+from api.scopes import needs
 
 
 class ModelsObject(msgspec.Struct, frozen=True):
@@ -19,13 +20,13 @@ class ModelsObject(msgspec.Struct, frozen=True):
     object: Literal["list"] = "list"
 
 
-@route("/models", http_method=READ, status_code=200)
+@route("/models", http_method=READ, status_code=200, opt=needs("read"))
 async def list_models(request: ApiRequest) -> ModelsObject:
     """`GET /v1/models`"""
     return ModelsObject(await _models(request))
 
 
-@route("/models/{model:path}", http_method=READ, status_code=200)
+@route("/models/{model:path}", http_method=READ, status_code=200, opt=needs("read"))
 async def retrieve_model(request: ApiRequest, model: FromPath[str]) -> ModelObject:
     """`GET /v1/models/{model}`; an id may hold slashes."""
     wanted = model.removeprefix("/")

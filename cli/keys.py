@@ -5,35 +5,58 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Annotated, Final
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Annotated, Final, Literal
 
 import msgspec
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, Token
 
-from cli.parameters import Config, Json
+from cli.parameters import Config, Json, duration
 from cli.settings_sources import load
 from events.catalog import new_event
 from events.errors import NotFound, SettingsError, VersionConflict
 from events.journal import Decision, Journal
-from events.key import CreateKey, Key, KeyCreated, RevokeKey, decide, describe_secret, fresh_secret
+from events.key import (
+    SCOPES,
+    CreateKey,
+    Key,
+    KeyCreated,
+    KeyRestricted,
+    RevokeKey,
+    Scope,
+    decide,
+    describe_secret,
+    fresh_secret,
+    restriction,
+)
 from events.log import Row
-from events.read_models import Seen
+from events.read_models import ReadModels, Seen
 
 DEFAULT_PROJECT: Final = "default"
 _PROJECT: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _ACTOR: Final = '{"actor":"operator"}'
+KeyState = Literal["active", "expired", "revoked"]
 
 app = App(
     name="keys",
     help="""Make, list and revoke the keys of projects.
 
-    $ batchmill keys create --project research
+    $ batchmill keys create --project research --scopes read --expires-in 30d
     $ batchmill keys list
     """,
     help_format="plaintext",
 )
+
+
+class MadeKey(msgspec.Struct, frozen=True):
+    """A key as `keys create --json` shows it, this once; times are Unix seconds."""
+
+    id: str
+    project: str
+    key: str
+    scopes: tuple[Scope, ...]
+    expires_at: int | None
 
 
 class ListedKey(msgspec.Struct, frozen=True):
@@ -43,8 +66,24 @@ class ListedKey(msgspec.Struct, frozen=True):
     project: str
     name: str | None
     hint: str
+    scopes: tuple[Scope, ...]
     created_at: int
+    expires_at: int | None
     revoked_at: int | None
+    state: KeyState
+
+
+def _scopes(_: type, tokens: Sequence[Token]) -> tuple[Scope, ...]:
+    named = [part.strip() for token in tokens for part in token.value.split(",")]
+    scopes = tuple(scope for scope in SCOPES if scope in named)
+    if not scopes or not set(named) <= set(SCOPES):
+        raise ValueError(f"{','.join(named)!r} are no scopes: give some of {', '.join(SCOPES)}.")
+    return scopes
+
+
+def _whole_seconds(_: type, seconds: float | None) -> None:
+    if seconds is not None and seconds < 1:
+        raise ValueError("a key lasts at least a second.")
 
 
 @app.command
@@ -52,6 +91,25 @@ def create(
     *,
     project: Annotated[str, Parameter(help="The project whose objects the key opens.")] = DEFAULT_PROJECT,
     name: Annotated[str | None, Parameter(help="What the key is for, shown in lists.")] = None,
+    scopes: Annotated[
+        tuple[Scope, ...],
+        Parameter(
+            converter=_scopes,
+            negative=(),
+            n_tokens=1,
+            show_choices=False,
+            show_default=",".join,
+            help="What the key may do: read, write, admin; each has those before it in it.",
+        ),
+    ] = SCOPES,
+    expires_in: Annotated[
+        float | None,
+        Parameter(
+            converter=duration,
+            validator=_whole_seconds,
+            help="Time after which the key opens nothing, such as 30d; for ever if not given.",
+        ),
+    ] = None,
     config: Config = None,
     json: Json = False,
 ) -> None:
@@ -59,23 +117,33 @@ def create(
 
     $ batchmill keys create
     $ batchmill keys create --project research --name nightly
+    $ batchmill keys create --scopes read,write --expires-in 30d
     """
     if not _PROJECT.fullmatch(project):
         raise SettingsError(
             f"project {project!r} is no name: 1 to 63 lower-case letters, digits, - and _, not - or _ first"
         )
+    from cli.tables import local_time
+
     secret = fresh_secret()
+    restricted = restriction(scopes, None if expires_in is None else int(expires_in))
 
-    async def make() -> str:
+    async def make() -> Seen[Key]:
         async with _journal(config) as journal:
-            return await create_key(journal, project, describe_secret(secret, name))
+            key_id = await create_key(journal, project, describe_secret(secret, name), restricted=restricted)
+            return await journal.models.get(Key, key_id)
 
-    key_id = asyncio.run(make())
+    made = asyncio.run(make())
+    key = made.state
     if json:
-        print(msgspec.json.encode({"id": key_id, "project": project, "key": secret}).decode())
-    else:
-        print(secret)
-        print(f"Key {key_id} of project {project}, shown this once.", file=sys.stderr)
+        shown = MadeKey(made.id, project, secret, key.scopes, key.expires_at)
+        print(msgspec.json.encode(shown).decode())
+        return
+    print(secret)
+    limits = "" if key.scopes == SCOPES else f" for {' and '.join(key.scopes)}"
+    if key.expires_at is not None:
+        limits += f" until {local_time(key.expires_at)}"
+    print(f"Key {made.id} of project {project}{limits}, shown this once.", file=sys.stderr)
 
 
 @app.command(name="list")
@@ -90,22 +158,25 @@ def list_(*, config: Config = None, json: Json = False) -> None:
 
     async def read() -> list[ListedKey]:
         async with _journal(config) as journal:
-            return [_listed(key) for key in await journal.models.keys()]
+            now = await journal.models.now()
+            return [_listed(key, now) for key in await journal.models.keys()]
 
     keys = asyncio.run(read())
     if json:
         print(json_text(msgspec.json.encode(keys)))
         return
     print_table(
-        ("id", "project", "name", "key", "created", "revoked"),
+        ("id", "project", "name", "key", "scopes", "created", "expires", "state"),
         [
             (
                 k.id,
                 k.project,
                 k.name or "",
                 k.hint,
+                ",".join(k.scopes),
                 local_time(k.created_at),
-                local_time(k.revoked_at),
+                local_time(k.expires_at),
+                k.state,
             )
             for k in keys
         ],
@@ -130,12 +201,17 @@ def revoke(key_id: str, *, config: Config = None) -> None:
     print(f"Key {key_id} is revoked.", file=sys.stderr)
 
 
-async def create_key(journal: Journal, project: str, created: KeyCreated, key_id: str | None = None) -> str:
+async def create_key(
+    journal: Journal,
+    project: str,
+    created: KeyCreated,
+    key_id: str | None = None,
+    restricted: KeyRestricted | None = None,
+) -> str:
     """Records a new key and returns its id. Raises `VersionConflict` where `key_id` is taken."""
     key_id = key_id or "key_" + secrets.token_hex(12)
-    events = [
-        new_event(key_id, project, event, metadata=_ACTOR) for event in decide(None, CreateKey(created))
-    ]
+    command = CreateKey(created, restricted)
+    events = [new_event(key_id, project, event, metadata=_ACTOR) for event in decide(None, command)]
     row = Row("key", key_id, project, label=created.sha256)
     await journal.record(Decision(events, rows=[row], expect={key_id: 0}))
     return key_id
@@ -144,17 +220,20 @@ async def create_key(journal: Journal, project: str, created: KeyCreated, key_id
 async def first_key(journal: Journal, given: str | None, *, make: bool) -> str | None:
     """Sees to it that some key opens the API; returns the secret of one made here.
 
-    A `given` secret becomes a key of the default project. Raises `SettingsError` where there is no key and
-    none may be made.
+    A `given` secret that no key has becomes a key of the default project. Raises `SettingsError` where there
+    is no key and none may be made.
     """
+    models = journal.models
     if given is not None:
         created = describe_secret(given, "BATCHMILL_API_KEY")
-        try:
-            await create_key(journal, DEFAULT_PROJECT, created, "key_" + created.sha256[:24])
-        except VersionConflict:
-            await _require_not_revoked(journal, "key_" + created.sha256[:24])
+        if await models.key_ever_of(created.sha256) is None:
+            # Another process may do the same at this moment.
+            with suppress(VersionConflict):
+                await create_key(journal, DEFAULT_PROJECT, created, "key_" + created.sha256[:24])
+        await _require_open(models, created.sha256)
         return None
-    if any(key.state.revoked_at is None for key in await journal.models.keys()):
+    now = await models.now()
+    if any(_state(key.state, now) == "active" for key in await models.keys()):
         return None
     if not make:
         raise SettingsError(
@@ -166,9 +245,12 @@ async def first_key(journal: Journal, given: str | None, *, make: bool) -> str |
     return secret
 
 
-async def _require_not_revoked(journal: Journal, key_id: str) -> None:
-    if (await journal.models.get(Key, key_id)).state.revoked_at is not None:
-        raise SettingsError(f"the key in BATCHMILL_API_KEY was revoked as {key_id}: give another")
+async def _require_open(models: ReadModels, secret_sha256: str) -> None:
+    key = await models.key_ever_of(secret_sha256)
+    state = None if key is None else _state(key.state, await models.now())
+    if key is not None and state != "active":
+        became = "was revoked" if state == "revoked" else "has expired"
+        raise SettingsError(f"the key in BATCHMILL_API_KEY {became} as {key.id}: give another")
 
 
 def _revocation(seen: Seen[Key]) -> Decision:
@@ -176,11 +258,25 @@ def _revocation(seen: Seen[Key]) -> Decision:
     return Decision([new_event(seen.id, seen.project_id, event, metadata=_ACTOR) for event in events])
 
 
-def _listed(key: Seen[Key]) -> ListedKey:
-    created = key.state.created
+def _listed(key: Seen[Key], now: int) -> ListedKey:
+    state = key.state
     return ListedKey(
-        key.id, key.project_id, created.name, created.hint, key.state.created_at, key.state.revoked_at
+        id=key.id,
+        project=key.project_id,
+        name=state.created.name,
+        hint=state.created.hint,
+        scopes=state.scopes,
+        created_at=state.created_at,
+        expires_at=state.expires_at,
+        revoked_at=state.revoked_at,
+        state=_state(state, now),
     )
+
+
+def _state(key: Key, now: int) -> KeyState:
+    if key.revoked_at is not None:
+        return "revoked"
+    return "expired" if key.expired(now) else "active"
 
 
 @asynccontextmanager

@@ -10,7 +10,8 @@ from cyclopts.validators import Number
 from cli.settings_values import parse_duration, show_duration
 
 
-def _duration(_: type, tokens: Sequence[Token]) -> float:
+def duration(_: type, tokens: Sequence[Token]) -> float:
+    """Seconds of a flag such as `500ms` or `5s`."""
     try:
         return parse_duration(tokens[0].value)
     except ValueError:
@@ -32,7 +33,7 @@ Json = Annotated[bool, Parameter(negative="", show_default=False, help="Print JS
 Interval = Annotated[
     float,
     Parameter(
-        converter=_duration,
+        converter=duration,
         validator=_lasting,
         help="Time between two looks, such as 500ms or 5s.",
         show_default=show_duration,

@@ -44,6 +44,7 @@ TYPES: Final[Mapping[str, type[Event]]] = {
         file.FileDeleted,
         file.FileExpired,
         key.KeyCreated,
+        key.KeyRestricted,
         key.KeyRevoked,
         upload.UploadCreated,
         upload.UploadPartAdded,

@@ -68,6 +68,14 @@ class UploadRefused(Refused):
         self.param = param
 
 
+class KeyExpired(BatchmillError):
+    """A key opens nothing since `at` (Unix seconds)."""
+
+    def __init__(self, key_id: str, at: int) -> None:
+        super().__init__(f"key {key_id} has expired: make another with `batchmill keys create`")
+        self.at = at
+
+
 class NotFound(BatchmillError):
     """No such object, or none that the asking project may know of."""
 

@@ -15,7 +15,7 @@ import msgspec
 from events.batch import Batch
 from events.catalog import State, fold
 from events.database import Database
-from events.errors import NotFound, UnknownEvent
+from events.errors import KeyExpired, NotFound, UnknownEvent
 from events.failpoint import at
 from events.file import File
 from events.key import Key
@@ -139,15 +139,37 @@ class ReadModels:
         return Page(objects, has_more=len(groups) > limit)
 
     async def key_of(self, secret_sha256: str) -> Seen[Key] | None:
-        """The key, not revoked, that a secret's hex SHA-256 belongs to. Raises `UnknownEvent` for one that is
-        parked, too: nobody here knows what it still opens."""
-        async with self._database.reading() as connection:
-            seen = _folded(Key, await connection.fetch(_SQL["key"], secret_sha256, TAIL))
+        """The key, not revoked, that a secret's hex SHA-256 belongs to. Raises `KeyExpired`, and
+        `UnknownEvent` for one that is parked, too: nobody here knows what it still opens."""
+        seen, now = await self._keyed(secret_sha256)
         if seen is None or seen.state.revoked_at is not None:
             return None
         if seen.parked is not None:
             raise UnknownEvent(seen.parked)
+        if seen.state.expires_at is not None and seen.state.expired(now):
+            raise KeyExpired(seen.id, seen.state.expires_at)
         return seen
+
+    async def key_ever_of(self, secret_sha256: str) -> Seen[Key] | None:
+        """The key that a secret's hex SHA-256 belongs to, whatever became of it."""
+        return (await self._keyed(secret_sha256))[0]
+
+    async def _keyed(self, secret_sha256: str) -> tuple[Seen[Key] | None, int]:
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(_SQL["key"], secret_sha256, TAIL)
+        return _folded(Key, rows), rows[0]["now"] if rows else 0
+
+    async def opens(self, key_id: str) -> bool:
+        """Whether a key that opened something before still does."""
+        seen = await self.find(Key, key_id)
+        if seen is None or seen.parked is not None or seen.state.revoked_at is not None:
+            return False
+        return not seen.state.expired(await self.now())
+
+    async def now(self) -> int:
+        """The time it is by the database's clock, in Unix seconds; expiries go by it."""
+        async with self._database.reading() as connection:
+            return cast(int, await connection.fetchval(_SQL["now"]))
 
     async def keys(self, limit: int = 10_000) -> list[Seen[Key]]:
         """Every project's keys, revoked ones too, the oldest first; not those this program cannot read."""

@@ -19,6 +19,7 @@ from api.ids import fresh_batch_id, keyed_batch_id, looking_for, plausible
 from api.paging import batches_limit
 from api.rates import too_often
 from api.request import READ, ApiRequest, origin, services_of
+from api.scopes import needs
 from api.services import ApiServices
 from api.wire import BatchObject, ListObject, batch_object, list_object
 from events.batch import Batch, BatchCreated, BatchEvent, CancelBatch, InputFile, decide
@@ -30,7 +31,7 @@ from events.log import Board, Row
 from events.read_models import Seen
 
 
-@post("/batches", status_code=200)
+@post("/batches", status_code=200, opt=needs("write"))
 async def create_batch(request: ApiRequest) -> BatchObject:
     """`POST /v1/batches`
 
@@ -60,7 +61,7 @@ async def create_batch(request: ApiRequest) -> BatchObject:
     return await shown_batch(services, await services.journal.models.get(Batch, batch_id, project_id))
 
 
-@route("/batches", http_method=READ, status_code=200)
+@route("/batches", http_method=READ, status_code=200, opt=needs("read"))
 async def list_batches(request: ApiRequest) -> ListObject[BatchObject]:
     """`GET /v1/batches`, newest first"""
     services = services_of(request)
@@ -72,7 +73,7 @@ async def list_batches(request: ApiRequest) -> ListObject[BatchObject]:
     return list_object(await _all_shown(services, page.objects), has_more=page.has_more)
 
 
-@route("/batches/{batch_id:str}", http_method=READ, status_code=200)
+@route("/batches/{batch_id:str}", http_method=READ, status_code=200, opt=needs("read"))
 async def retrieve_batch(request: ApiRequest, batch_id: FromPath[str]) -> BatchObject:
     """`GET /v1/batches/{batch_id}`"""
     services = services_of(request)
@@ -81,7 +82,7 @@ async def retrieve_batch(request: ApiRequest, batch_id: FromPath[str]) -> BatchO
     return await shown_batch(services, seen)
 
 
-@post("/batches/{batch_id:str}/cancel", status_code=200)
+@post("/batches/{batch_id:str}/cancel", status_code=200, opt=needs("write"))
 async def cancel_batch(request: ApiRequest, batch_id: FromPath[str]) -> BatchObject:
     """`POST /v1/batches/{batch_id}/cancel`"""
     services = services_of(request)

@@ -20,6 +20,7 @@ from api.ids import looking_for
 from api.open_streams import OpenStreams
 from api.paging import limit_of, number_of
 from api.request import READ, ApiRequest, services_of
+from api.scopes import needs
 from api.stream import Stream
 from api.wire import list_object
 from events.batch import LAST_EVENTS, Batch
@@ -30,7 +31,7 @@ from events.tail import tail
 EVENTS_PER_PAGE: Final = 100
 MOST_EVENTS: Final = 1000
 SILENCE: Final = 15.0
-"""Seconds after which a stream says that it is still there."""
+"""Seconds after which a stream says that it is still there, and asks whether its key is."""
 _SILENT: Final = b": nothing new\n\n"
 _HEADERS: Final = {
     "content-type": "text/event-stream",
@@ -63,7 +64,7 @@ class _Metadata(msgspec.Struct):
     actor: str | None = None
 
 
-@route("/batches/{batch_id:str}/events", http_method=READ, status_code=200)
+@route("/batches/{batch_id:str}/events", http_method=READ, status_code=200, opt=needs("read"))
 async def list_events(request: ApiRequest, batch_id: FromPath[str]) -> ASGIApp:
     """`GET /v1/batches/{batch_id}/events`: a page after the event `after`; with `Accept: text/event-stream`
     all of them after `Last-Event-ID`, to the end of the batch."""
@@ -117,11 +118,16 @@ def _shown_data(recorded: RecordedEvent) -> msgspec.Raw:
 async def _frames(
     journal: Journal, batch_id: str, after: int, streams: OpenStreams, key_id: str
 ) -> AsyncGenerator[bytes, None]:
-    """Every event after the version `after`, until the batch has ended or the server stops."""
-    spoke = time.monotonic()
+    """Every event after the version `after`, until the batch has ended, the key opens nothing any more, or
+    the server stops."""
+    spoke = checked = time.monotonic()
     with streams.one(key_id):
         async with aclosing(tail(journal, batch_id, after=after)) as pages:
             async for page in pages:
+                if time.monotonic() - checked >= SILENCE:
+                    if not await journal.models.opens(key_id):
+                        return
+                    checked = time.monotonic()
                 if page:
                     yield b"".join(frame(event) for event in page)
                     spoke = time.monotonic()

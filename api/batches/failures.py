@@ -10,6 +10,7 @@ from litestar.params import FromPath
 from api.errors import no_such_batch
 from api.ids import looking_for
 from api.request import READ, ApiRequest, services_of
+from api.scopes import needs
 from api.wire import ListObject, list_object
 from events.batch import Batch
 from events.outcomes.failures import Group, failures_of
@@ -33,7 +34,7 @@ class CauseObject(msgspec.Struct, frozen=True, kw_only=True):
     lines: Sequence[int]
 
 
-@route("/batches/{batch_id:str}/errors", http_method=READ, status_code=200)
+@route("/batches/{batch_id:str}/errors", http_method=READ, status_code=200, opt=needs("read"))
 async def list_errors(request: ApiRequest, batch_id: FromPath[str]) -> ListObject[CauseObject]:
     """`GET /v1/batches/{batch_id}/errors`, the largest group first"""
     services = services_of(request)

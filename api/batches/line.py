@@ -13,6 +13,7 @@ from litestar.params import FromPath
 from api.errors import ApiError, no_such_batch
 from api.ids import looking_for
 from api.request import READ, ApiRequest, services_of
+from api.scopes import needs
 from api.services import ApiServices
 from api.wire import UsageObject, usage_object
 from events.batch import Batch
@@ -66,7 +67,7 @@ class LineObject(msgspec.Struct, frozen=True, kw_only=True):
     outcome: OutcomeObject | None
 
 
-@route("/batches/{batch_id:str}/lines/{custom_id:path}", http_method=READ, status_code=200)
+@route("/batches/{batch_id:str}/lines/{custom_id:path}", http_method=READ, status_code=200, opt=needs("read"))
 async def retrieve_line(request: ApiRequest, batch_id: FromPath[str]) -> LineObject:
     """`GET /v1/batches/{batch_id}/lines/{custom_id}`"""
     services = services_of(request)

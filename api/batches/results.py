@@ -14,6 +14,7 @@ from api.errors import ApiError, no_such_batch
 from api.ids import looking_for
 from api.paging import number_of
 from api.request import READ, ApiRequest, services_of
+from api.scopes import needs
 from api.stream import Stream, begun
 from events.batch import Batch
 from events.outcomes.flush_body import ResultsErased
@@ -22,7 +23,7 @@ from events.outcomes.recorded_results import recorded_results
 _NDJSON: Final = "application/x-ndjson"
 
 
-@route("/batches/{batch_id:str}/results", http_method=READ, status_code=200)
+@route("/batches/{batch_id:str}/results", http_method=READ, status_code=200, opt=needs("read"))
 async def stream_results(request: ApiRequest, batch_id: FromPath[str]) -> ASGIApp:
     """`GET /v1/batches/{batch_id}/results`: result lines after the first `offset`, in the order in which they
     were recorded, at most `limit`."""

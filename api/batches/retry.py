@@ -21,6 +21,7 @@ from api.files.purposes import BATCH
 from api.idempotency import HEADER, conflict, idempotency_key
 from api.ids import fresh_batch_id, keyed_batch_id, looking_for
 from api.request import ApiRequest, origin, services_of
+from api.scopes import needs
 from api.services import ApiServices
 from api.space import require_space
 from api.wire import BatchObject
@@ -45,7 +46,7 @@ _LATE: Final = "The lines to retry could not be found in time."
 _PREFIX: Final = "files"
 
 
-@post("/batches/{batch_id:str}/retry", status_code=200)
+@post("/batches/{batch_id:str}/retry", status_code=200, opt=needs("write"))
 async def retry_batch(request: ApiRequest, batch_id: FromPath[str]) -> BatchObject:
     """`POST /v1/batches/{batch_id}/retry`
 

@@ -20,6 +20,7 @@ from api.errors import invalid_value, missing_parameter, storage_full
 from api.json_body import json_object, one_of, refuse_unknown, text
 from api.model_source import ModelsUnavailable
 from api.request import ApiRequest, services_of
+from api.scopes import needs
 from api.services import ApiServices
 from api.space import require_spill_space
 from api.wire import ValidationObject, validation_object
@@ -39,7 +40,7 @@ _LATE: Final = "The input could not be checked in time."
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 
 
-@post("/batchmill/validate", status_code=200)
+@post("/batchmill/validate", status_code=200, opt=needs("write"))
 async def validate_input(request: ApiRequest) -> ValidationObject:
     """`POST /v1/batchmill/validate`: a JSON body names a file; any other is the input itself."""
     services, project_id = services_of(request), request.auth.project_id

@@ -18,6 +18,7 @@ from api.ids import keyed_file_id, looking_for, plausible
 from api.multipart import Form
 from api.paging import files_limit, newest_first
 from api.request import READ, ApiRequest, origin, services_of
+from api.scopes import needs
 from api.space import require_space
 from api.wire import Deleted, FileObject, ListObject, file_object, list_object
 from events.catalog import new_event
@@ -29,7 +30,7 @@ from events.read_models import Seen
 from storage.store import ObjectMissing
 
 
-@post("/files", status_code=200)
+@post("/files", status_code=200, opt=needs("write"))
 async def upload_file(request: ApiRequest) -> FileObject:
     """`POST /v1/files`
 
@@ -54,7 +55,7 @@ async def upload_file(request: ApiRequest) -> FileObject:
     return file_object(await services.journal.models.get(File, file_id, project_id))
 
 
-@route("/files", http_method=READ, status_code=200)
+@route("/files", http_method=READ, status_code=200, opt=needs("read"))
 async def list_files(request: ApiRequest) -> ListObject[FileObject]:
     """`GET /v1/files`"""
     query = request.query_params
@@ -70,13 +71,13 @@ async def list_files(request: ApiRequest) -> ListObject[FileObject]:
     return list_object([file_object(seen) for seen in page.objects], has_more=page.has_more)
 
 
-@route("/files/{file_id:str}", http_method=READ, status_code=200)
+@route("/files/{file_id:str}", http_method=READ, status_code=200, opt=needs("read"))
 async def retrieve_file(request: ApiRequest, file_id: FromPath[str]) -> FileObject:
     """`GET /v1/files/{file_id}`"""
     return file_object(await _file(request, file_id))
 
 
-@delete("/files/{file_id:str}", status_code=200)
+@delete("/files/{file_id:str}", status_code=200, opt=needs("write"))
 async def delete_file(request: ApiRequest, file_id: FromPath[str]) -> Deleted:
     """`DELETE /v1/files/{file_id}`
 
@@ -93,7 +94,7 @@ async def delete_file(request: ApiRequest, file_id: FromPath[str]) -> Deleted:
     return Deleted(file_id)
 
 
-@route("/files/{file_id:str}/content", http_method=READ, status_code=200)
+@route("/files/{file_id:str}/content", http_method=READ, status_code=200, opt=needs("read"))
 async def download_file(request: ApiRequest, file_id: FromPath[str]) -> ASGIApp:
     """`GET /v1/files/{file_id}/content`, whole or one range of it"""
     seen = await _file(request, file_id)

@@ -19,6 +19,7 @@ from api.files.purposes import BATCH
 from api.ids import looking_for
 from api.multipart import FORM_BYTES, Form
 from api.request import ApiRequest, origin, services_of
+from api.scopes import needs
 from api.services import ApiServices
 from api.space import require_space
 from api.uploads.assembly import Assembly
@@ -47,7 +48,7 @@ from events.upload import (
 from storage.store import ObjectMissing, StorageError, Stored
 
 
-@post("/uploads", status_code=200)
+@post("/uploads", status_code=200, opt=needs("write"))
 async def create_upload(request: ApiRequest) -> UploadObject:
     """`POST /v1/uploads`"""
     services = services_of(request)
@@ -64,7 +65,7 @@ async def create_upload(request: ApiRequest) -> UploadObject:
     return upload_object(await services.journal.models.get(Upload, upload_id, project_id))
 
 
-@post("/uploads/{upload_id:str}/parts", status_code=200)
+@post("/uploads/{upload_id:str}/parts", status_code=200, opt=needs("write"))
 async def add_part(request: ApiRequest, upload_id: FromPath[str]) -> PartObject:
     """`POST /v1/uploads/{upload_id}/parts`"""
     services = services_of(request)
@@ -94,7 +95,7 @@ async def add_part(request: ApiRequest, upload_id: FromPath[str]) -> PartObject:
     return part_object(upload_id, _recorded(seen, added.part_id))
 
 
-@post("/uploads/{upload_id:str}/complete", status_code=200)
+@post("/uploads/{upload_id:str}/complete", status_code=200, opt=needs("write"))
 async def complete_upload(request: ApiRequest, upload_id: FromPath[str]) -> UploadObject:
     """`POST /v1/uploads/{upload_id}/complete`
 
@@ -122,7 +123,7 @@ async def complete_upload(request: ApiRequest, upload_id: FromPath[str]) -> Uplo
     return await _shown(services, seen)
 
 
-@post("/uploads/{upload_id:str}/cancel", status_code=200)
+@post("/uploads/{upload_id:str}/cancel", status_code=200, opt=needs("write"))
 async def cancel_upload(request: ApiRequest, upload_id: FromPath[str]) -> UploadObject:
     """`POST /v1/uploads/{upload_id}/cancel`"""
     event_id, metadata = uuid4(), origin(request)

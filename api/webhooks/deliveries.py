@@ -7,6 +7,7 @@ from api.errors import ApiError
 from api.ids import looking_for
 from api.paging import limit_of
 from api.request import READ, ApiRequest, services_of
+from api.scopes import needs
 from api.webhooks.endpoints import endpoint_of
 from api.webhooks.wire import DeliveryObject, delivery_object
 from api.wire import ListObject, list_object
@@ -16,7 +17,7 @@ _PER_PAGE = 20
 _MOST = 100
 
 
-@route(_PATH, http_method=READ, status_code=200)
+@route(_PATH, http_method=READ, status_code=200, opt=needs("read"))
 async def list_deliveries(request: ApiRequest, endpoint_id: FromPath[str]) -> ListObject[DeliveryObject]:
     """`GET /v1/batchmill/webhook_endpoints/{endpoint_id}/deliveries`, newest first"""
     query = request.query_params
@@ -30,7 +31,7 @@ async def list_deliveries(request: ApiRequest, endpoint_id: FromPath[str]) -> Li
     return list_object([delivery_object(endpoint_id, one) for one in found], has_more=has_more)
 
 
-@post(f"{_PATH}/{{delivery_id:str}}/redeliver", status_code=200)
+@post(f"{_PATH}/{{delivery_id:str}}/redeliver", status_code=200, opt=needs("admin"))
 async def redeliver(
     request: ApiRequest, endpoint_id: FromPath[str], delivery_id: FromPath[str]
 ) -> DeliveryObject:

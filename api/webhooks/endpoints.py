@@ -8,6 +8,7 @@ from api.errors import NO_RETRY, SERVER, ApiError
 from api.ids import looking_for
 from api.paging import limit_of
 from api.request import READ, ApiRequest, origin, services_of
+from api.scopes import needs
 from api.services import ApiServices
 from api.webhooks.request import parse_endpoint, parse_rotation, parse_test, parse_update
 from api.webhooks.wire import (
@@ -32,7 +33,7 @@ _PER_PAGE = 20
 _MOST = 100
 
 
-@post("/webhook_endpoints", status_code=200)
+@post("/webhook_endpoints", status_code=200, opt=needs("admin"))
 async def create_endpoint(request: ApiRequest) -> EndpointWithSecret:
     """`POST /v1/webhook_endpoints`"""
     services = services_of(request)
@@ -48,7 +49,7 @@ async def create_endpoint(request: ApiRequest) -> EndpointWithSecret:
     return endpoint_with_secret(seen, secret)
 
 
-@route("/webhook_endpoints", http_method=READ, status_code=200)
+@route("/webhook_endpoints", http_method=READ, status_code=200, opt=needs("read"))
 async def list_endpoints(request: ApiRequest) -> ListObject[EndpointObject]:
     """`GET /v1/webhook_endpoints`, newest first"""
     query = request.query_params
@@ -61,13 +62,13 @@ async def list_endpoints(request: ApiRequest) -> ListObject[EndpointObject]:
     return list_object([endpoint_object(seen) for seen in page.objects], has_more=page.has_more)
 
 
-@route("/webhook_endpoints/{endpoint_id:str}", http_method=READ, status_code=200)
+@route("/webhook_endpoints/{endpoint_id:str}", http_method=READ, status_code=200, opt=needs("read"))
 async def retrieve_endpoint(request: ApiRequest, endpoint_id: FromPath[str]) -> EndpointObject:
     """`GET /v1/webhook_endpoints/{endpoint_id}`"""
     return endpoint_object(await endpoint_of(request, endpoint_id))
 
 
-@post("/webhook_endpoints/{endpoint_id:str}", status_code=200)
+@post("/webhook_endpoints/{endpoint_id:str}", status_code=200, opt=needs("admin"))
 async def update_endpoint(request: ApiRequest, endpoint_id: FromPath[str]) -> EndpointObject:
     """`POST /v1/webhook_endpoints/{endpoint_id}`"""
     services = services_of(request)
@@ -80,7 +81,7 @@ async def update_endpoint(request: ApiRequest, endpoint_id: FromPath[str]) -> En
     return endpoint_object(seen)
 
 
-@delete("/webhook_endpoints/{endpoint_id:str}", status_code=200)
+@delete("/webhook_endpoints/{endpoint_id:str}", status_code=200, opt=needs("admin"))
 async def delete_endpoint(request: ApiRequest, endpoint_id: FromPath[str]) -> EndpointDeleted:
     """`DELETE /v1/webhook_endpoints/{endpoint_id}`"""
     with looking_for(endpoint_id, no_such_endpoint(endpoint_id)):
@@ -90,7 +91,7 @@ async def delete_endpoint(request: ApiRequest, endpoint_id: FromPath[str]) -> En
     return EndpointDeleted(endpoint_id)
 
 
-@post("/webhook_endpoints/{endpoint_id:str}/rotate_secret", status_code=200)
+@post("/webhook_endpoints/{endpoint_id:str}/rotate_secret", status_code=200, opt=needs("admin"))
 async def rotate_secret(request: ApiRequest, endpoint_id: FromPath[str]) -> EndpointWithSecret:
     """`POST /v1/webhook_endpoints/{endpoint_id}/rotate_secret`"""
     await endpoint_of(request, endpoint_id)
@@ -105,7 +106,7 @@ async def rotate_secret(request: ApiRequest, endpoint_id: FromPath[str]) -> Endp
     return endpoint_with_secret(seen, secret)
 
 
-@post("/webhook_endpoints/{endpoint_id:str}/test", status_code=200)
+@post("/webhook_endpoints/{endpoint_id:str}/test", status_code=200, opt=needs("admin"))
 async def test_endpoint(request: ApiRequest, endpoint_id: FromPath[str]) -> EndpointTested:
     """`POST /v1/webhook_endpoints/{endpoint_id}/test`
 
@@ -129,7 +130,7 @@ async def test_endpoint(request: ApiRequest, endpoint_id: FromPath[str]) -> Endp
     return EndpointTested(event_type=type_, status_code=status, webhook_endpoint_id=endpoint_id)
 
 
-@post("/batchmill/webhook_endpoints/{endpoint_id:str}/enable", status_code=200)
+@post("/batchmill/webhook_endpoints/{endpoint_id:str}/enable", status_code=200, opt=needs("admin"))
 async def enable_endpoint(request: ApiRequest, endpoint_id: FromPath[str]) -> EndpointObject:
     """`POST /v1/batchmill/webhook_endpoints/{endpoint_id}/enable`
 
@@ -142,7 +143,7 @@ async def enable_endpoint(request: ApiRequest, endpoint_id: FromPath[str]) -> En
     return endpoint_object(seen)
 
 
-@route("/webhook_event_types", http_method=READ, status_code=200)
+@route("/webhook_event_types", http_method=READ, status_code=200, opt=needs("read"))
 async def list_event_types() -> EventTypes:
     """`GET /v1/webhook_event_types`"""
     return EventTypes(WEBHOOK_TYPES)

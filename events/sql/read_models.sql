@@ -12,8 +12,9 @@ WHERE m.id = $1 AND m.kind = $2 AND ($3::text IS NULL OR m.project_id = $3)
 ORDER BY e.version
 
 -- name: key
--- The same of the key that a secret's digest belongs to.
-SELECT m.id, m.project_id, m.hidden, m.version AS row_version, m.state, m.parked,
+-- The same of the key that a secret's digest belongs to, and the time it is by the clock of the database.
+SELECT floor(extract(epoch FROM now()))::bigint AS now,
+       m.id, m.project_id, m.hidden, m.version AS row_version, m.state, m.parked,
        e.position, e.event_id, e.stream_id, e.version, e.type, e.data, e.metadata, e.recorded_at
 FROM read_models m
 LEFT JOIN LATERAL (SELECT x.position, x.event_id, x.stream_id, x.version, x.type, x.data, x.metadata,
@@ -26,6 +27,10 @@ ORDER BY e.version
 -- name: keys
 -- Every key, the oldest first.
 SELECT id FROM read_models WHERE kind = 'key' ORDER BY created_at, id LIMIT $1
+
+-- name: now
+-- The time it is by the clock of the database, in Unix seconds.
+SELECT floor(extract(epoch FROM now()))::bigint
 
 -- name: overdue
 -- Objects that are there, and whose time is over by the database's clock, the longest first; none that is

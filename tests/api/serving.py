@@ -31,7 +31,7 @@ from events.event import Attachment
 from events.inputs.planning import Plan, Planning
 from events.inputs.validator import LineRules
 from events.journal import Decision, Journal
-from events.key import describe_secret, fresh_secret
+from events.key import CreateKey, KeyRestricted, decide, describe_secret, fresh_secret
 from events.log import Board, Row
 from events.outcomes.lines import LineOutcome, pack_block, pack_facts, root_digest
 from events.postgres_log import PostgresLog
@@ -118,14 +118,17 @@ class Served:
         """Runs a coroutine where the server runs, and waits for it."""
         return asyncio.run_coroutine_threadsafe(job, self.loop).result(30)
 
-    def project(self, id: str | None = None) -> Project:
+    def project(self, id: str | None = None, restricted: KeyRestricted | None = None) -> Project:
         """A project, new unless it is named, with a new key."""
         project_id, key_id, secret = id or f"project-{uuid4().hex}", f"key_{uuid4().hex}", fresh_secret()
         described = describe_secret(secret)
         self.run(
             self.journal.record(
                 Decision(
-                    [new_event(key_id, project_id, described)],
+                    [
+                        new_event(key_id, project_id, event)
+                        for event in decide(None, CreateKey(described, restricted))
+                    ],
                     rows=[Row("key", key_id, project_id, label=described.sha256)],
                     expect={key_id: 0},
                 )

@@ -3,11 +3,21 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from openai import AuthenticationError, NotFoundError, OpenAI
+from openai import AuthenticationError, NotFoundError, OpenAI, PermissionDeniedError
 
 from cli.exit_codes import ExitCode
+from cli.keys import create_key, first_key
+from cli.main import run
+from events.buses.local_bus import LocalBus
+from events.database import Database as Pools
+from events.errors import SettingsError
+from events.journal import Journal
+from events.key import SCOPES, KeyRestricted, describe_secret, secret_digest
+from events.postgres_log import PostgresLog
+from events.read_models import ReadModels
 from tests.postgres import Database
 from tests.serve_process import ServeProcess, environment, ran, serve_process
 
@@ -33,15 +43,15 @@ def serving(settings: dict[str, str]) -> Iterator[ServeProcess]:
         yield served
 
 
-def made_key(settings: dict[str, str], *options: str) -> dict[str, str]:
-    """A new key: its id, its project, itself."""
+def made_key(settings: dict[str, str], *options: str) -> dict[str, Any]:
+    """A new key: its id, its project, itself, its scopes, and when it expires."""
     made = ran("keys", "create", *options, "--json", settings=settings)
     assert made.returncode == ExitCode.OK, made.stderr
-    found: dict[str, str] = json.loads(made.stdout)
+    found: dict[str, Any] = json.loads(made.stdout)
     return found
 
 
-def listed_keys(settings: dict[str, str]) -> dict[str, dict[str, object]]:
+def listed_keys(settings: dict[str, str]) -> dict[str, dict[str, Any]]:
     """The keys by their ids."""
     listed = ran("keys", "list", "--json", settings=settings)
     assert listed.returncode == ExitCode.OK, listed.stderr
@@ -49,12 +59,18 @@ def listed_keys(settings: dict[str, str]) -> dict[str, dict[str, object]]:
 
 
 def test_keys_need_no_server(settings: dict[str, str]) -> None:
-    key = made_key(settings, "--project", "research", "--name", "nightly")
+    limits = ("--scopes", "write", "--expires-in", "30d")
+    key = made_key(settings, "--project", "research", "--name", "nightly", *limits)
     listed = listed_keys(settings)[key["id"]]
     assert (listed["project"], listed["name"], listed["revoked_at"]) == ("research", "nightly", None)
+    assert listed["scopes"] == key["scopes"] == ["read", "write"]
+    assert listed["expires_at"] == key["expires_at"] == listed["created_at"] + 30 * 86_400
+    assert listed["state"] == "active"
     assert key["key"] not in json.dumps(listed)
     assert ran("keys", "revoke", key["id"], settings=settings).returncode == ExitCode.OK
-    assert listed_keys(settings)[key["id"]]["revoked_at"] is not None
+    revoked = listed_keys(settings)[key["id"]]
+    assert revoked["revoked_at"] is not None
+    assert revoked["state"] == "revoked"
 
 
 def test_keys_of_a_running_server_open_and_close_it_at_once(
@@ -63,6 +79,10 @@ def test_keys_of_a_running_server_open_and_close_it_at_once(
     shown = ran("keys", "create", settings=settings)
     secret = shown.stdout.strip()
     assert "of project default, shown this once" in shown.stderr
+    narrow = ran("keys", "create", "--scopes", "read", settings=settings)
+    assert "of project default for read, shown this once" in narrow.stderr
+    with pytest.raises(PermissionDeniedError, match="Missing scopes: write"):
+        serving.client(narrow.stdout.strip()).files.create(file=LINE, purpose="batch")
     client = serving.client(secret)
     assert client.batches.list().data == []
     (key_id,) = [word for word in shown.stderr.split() if word.startswith("key_")]
@@ -123,6 +143,47 @@ def test_a_key_of_the_environment_that_was_revoked_is_refused(settings: dict[str
     )
 
 
+async def test_a_key_of_the_environment_is_no_second_key(database: Database) -> None:
+    """A program that is given a narrow key must not make it a full one."""
+    pool = await Pools.open(database.app_url)
+    try:
+        journal = Journal(PostgresLog(pool), ReadModels(pool), LocalBus())
+        described = describe_secret("sk-narrow")
+        key_id = await create_key(journal, "research", described, restricted=KeyRestricted(("read",)))
+        assert await first_key(journal, "sk-narrow", make=False) is None
+        assert [key.id for key in await journal.models.keys()] == [key_id]
+
+        expired = describe_secret("sk-expired")
+        expired_id = await create_key(journal, "research", expired, restricted=KeyRestricted(SCOPES, 0))
+        with pytest.raises(SettingsError, match=f"has expired as {expired_id}: give another"):
+            await first_key(journal, "sk-expired", make=False)
+    finally:
+        await pool.close()
+
+
+async def test_a_server_whose_keys_have_all_expired_makes_one(database: Database) -> None:
+    pool = await Pools.open(database.app_url)
+    try:
+        journal = Journal(PostgresLog(pool), ReadModels(pool), LocalBus())
+        await create_key(journal, "research", describe_secret("sk-1"), restricted=KeyRestricted(SCOPES, 0))
+        secret = await first_key(journal, None, make=True)
+        assert secret is not None
+        assert await journal.models.key_of(secret_digest(secret)) is not None
+        assert await first_key(journal, None, make=True) is None
+    finally:
+        await pool.close()
+
+
+@pytest.mark.parametrize(
+    "options", [("--scopes", "root"), ("--scopes", ""), ("--expires-in", "soon"), ("--expires-in", "0.5s")]
+)
+def test_what_is_no_scope_or_no_time_makes_no_key(
+    settings: dict[str, str], options: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["keys", "create", *options]) == ExitCode.USAGE
+    assert options[0] in capsys.readouterr().err
+
+
 def test_the_output_is_the_key_alone_whatever_is_logged(database: Database, tmp_path: Path) -> None:
     settings = {"BATCHMILL_DATABASE_URL": database.owner_url, "BATCHMILL_DATA_DIR": str(tmp_path)}
     made = ran("keys", "create", settings=settings)
@@ -144,5 +205,7 @@ def test_a_list_is_a_table_for_people(settings: dict[str, str]) -> None:
     assert environment().keys().isdisjoint({"BATCHMILL_DATA_DIR"})
     made_key(settings, "--project", "for-the-table")
     listed = ran("keys", "list", settings=settings)
-    assert listed.stdout.splitlines()[0].split() == ["id", "project", "name", "key", "created", "revoked"]
+    assert listed.stdout.splitlines()[0].split() == [
+        *("id", "project", "name", "key", "scopes", "created", "expires", "state")
+    ]
     assert any("for-the-table" in line for line in listed.stdout.splitlines())

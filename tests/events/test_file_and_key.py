@@ -6,10 +6,22 @@ from hypothesis import strategies as st
 
 from events import file, key
 from events.file import CreateFile, DeleteFile, ExpireFile, File, FileCommand, FileCreated, FileDeleted
-from events.key import CreateKey, Key, KeyCommand, KeyCreated, KeyRevoked, RevokeKey
+from events.key import (
+    SCOPES,
+    CreateKey,
+    Key,
+    KeyCommand,
+    KeyCreated,
+    KeyRestricted,
+    KeyRevoked,
+    RevokeKey,
+    Scope,
+    restriction,
+)
 
 FILE = FileCreated("in.jsonl", "batch", 10, "00" * 32, "objects/1", expires_after=60)
 KEY = KeyCreated("00" * 32, "…abcd", "ci")
+NARROW = KeyRestricted(("read",), 60)
 
 
 @given(st.lists(st.sampled_from([CreateFile(FILE), DeleteFile(), ExpireFile()])))
@@ -39,7 +51,7 @@ def test_a_file_begins_with_its_creation() -> None:
         file.evolve(None, FileDeleted(), 0)
 
 
-@given(st.lists(st.sampled_from([CreateKey(KEY), RevokeKey()])))
+@given(st.lists(st.sampled_from([CreateKey(KEY), CreateKey(KEY, NARROW), RevokeKey()])))
 def test_a_key_is_revoked_once_and_keeps_when(commands: list[KeyCommand]) -> None:
     state: Key | None = None
     for second, command in enumerate(commands):
@@ -54,6 +66,31 @@ def test_a_key_is_revoked_once_and_keeps_when(commands: list[KeyCommand]) -> Non
 def test_a_key_begins_with_its_creation() -> None:
     with pytest.raises(ValueError, match="begins with KeyCreated"):
         key.evolve(None, KeyRevoked(), 0)
+
+
+def test_a_key_does_everything_for_ever_unless_it_says_otherwise() -> None:
+    full = key.evolve(None, KEY, 7)
+    assert (full.scopes, full.expires_at) == (SCOPES, None)
+    assert not full.expired(1 << 40)
+    narrow = key.evolve(full, NARROW, 7)
+    assert (narrow.scopes, narrow.expires_at) == (("read",), 67)
+    assert (narrow.expired(66), narrow.expired(67)) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "held"),
+    [
+        (("read",), ("read",)),
+        (("write",), ("read", "write")),
+        (("admin",), ("read", "write", "admin")),
+        (("admin", "read"), ("read", "write", "admin")),
+        ((), ()),
+    ],
+)
+def test_a_scope_has_those_before_it_in_it(asked: tuple[Scope, ...], held: tuple[Scope, ...]) -> None:
+    restricted = restriction(asked, 60)
+    assert restricted == KeyRestricted(held, 60)
+    assert (restriction(asked) is None) == (held == SCOPES)
 
 
 def test_a_secret_is_random_and_only_its_digest_is_kept() -> None:

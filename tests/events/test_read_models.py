@@ -8,10 +8,11 @@ import pytest
 from events import read_models
 from events.batch import Batch, BatchExpiryReached
 from events.catalog import new_event
-from events.errors import NotFound, UnknownEvent
+from events.errors import KeyExpired, NotFound, UnknownEvent
 from events.event import NewEvent
 from events.file import File
-from events.key import Key, KeyRevoked, describe_secret
+from events.key import CreateKey, Key, KeyRestricted, KeyRevoked, describe_secret
+from events.key import decide as decide_key
 from events.log import Row
 from events.read_models import ModelWrite, Page, model_write
 from tests.events.stage import PROJECT, Stage, flush_of
@@ -199,6 +200,25 @@ async def test_a_key_is_found_by_the_digest_of_its_secret_until_it_is_revoked(st
     await stage.log.append([new_event("key_1", PROJECT, KeyRevoked())])
     assert await stage.models.key_of(created.sha256) is None
     assert (await stage.models.get(Key, "key_1")).state.revoked_at is not None
+
+
+async def test_a_key_is_expired_by_the_clock_of_the_database(stage: Stage) -> None:
+    made = {}
+    for id, lasting in (("key_1", 0), ("key_2", 3600)):
+        created = made[id] = describe_secret(f"sk-bm-{id}")
+        row = Row("key", id, PROJECT, label=created.sha256)
+        events = decide_key(None, CreateKey(created, KeyRestricted(("read",), lasting)))
+        await stage.log.append([new_event(id, PROJECT, event) for event in events], rows=[row])
+    with pytest.raises(KeyExpired, match="key_1"):
+        await stage.models.key_of(made["key_1"].sha256)
+    assert await stage.models.key_ever_of(made["key_1"].sha256) is not None
+    assert not await stage.models.opens("key_1")
+    found = await stage.models.key_of(made["key_2"].sha256)
+    assert found is not None
+    assert found.state.scopes == ("read",)
+    assert await stage.models.opens("key_2")
+    await stage.project(Key, "key_2")
+    assert await stage.models.key_of(made["key_2"].sha256) == found
 
 
 async def test_counts_never_step_back_while_the_projector_and_readers_race(stage: Stage) -> None:
