@@ -47,7 +47,7 @@ async def require_key(
     connection.scope["auth"] = Identity(seen.id, seen.project_id)
     state = connection.scope["state"]
     state["project_id"] = seen.project_id
-    limit = services.options.request_limit
+    limit = services.options.request_limit(seen.project_id)
     if limit.most:
         standing = services.rates.take(limit, seen.project_id)
         state["rate_headers"] = rate_headers(limit, standing)

@@ -12,6 +12,7 @@ from api.slots import Slots
 from api.turns import Turns
 from api.webhooks.services import WebhookServices
 from events.journal import Journal
+from events.limits import ProjectLimits
 from events.work import WorkBoard
 from storage.store import Store
 
@@ -28,11 +29,10 @@ class ApiOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Sizes are bytes, times are seconds.
 
     `max_upload_bytes` is of a file that comes in parts, each at most `max_part_bytes`.
-    `completion_windows` are offers, see `api/batches/windows.py`. Of `requests_per_minute` and
-    `batches_per_hour`, which each project may have, 0 is any number. Below `free_space_floor` bytes of free
-    storage no upload is taken. `cancel_grace` is what the lines in flight of a cancelled batch have to end.
-    `max_line_bytes` and `max_batch_lines` are of a batch's input; what does not fit in memory meanwhile goes
-    to `spill_folder`.
+    `completion_windows` are offers, see `api/batches/windows.py`. `limits` are those of projects.
+    Below `free_space_floor` bytes of free storage no upload is taken. `cancel_grace` is what the lines in
+    flight of a cancelled batch have to end. `max_line_bytes` and `max_batch_lines` are of a batch's input;
+    what does not fit in memory meanwhile goes to `spill_folder`.
     """
 
     max_batch_file_bytes: int = 200 * MIB
@@ -40,23 +40,20 @@ class ApiOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_upload_bytes: int = 8192 * MIB
     max_part_bytes: int = 64 * MIB
     completion_windows: tuple[str, ...] = ("24h",)
-    requests_per_minute: int = 0
-    batches_per_hour: int = 0
+    limits: ProjectLimits = ProjectLimits()
     free_space_floor: int = 1024 * MIB
     cancel_grace: float = 30.0
     max_line_bytes: int = 16 * MIB
     max_batch_lines: int = 50_000
     spill_folder: Path = Path(tempfile.gettempdir())
 
-    @property
-    def request_limit(self) -> Limit:
+    def request_limit(self, project_id: str) -> Limit:
         """How many requests of any kind a project may send."""
-        return Limit("requests", "min", 60.0, self.requests_per_minute)
+        return Limit("requests", "min", 60.0, self.limits.of(project_id).requests_per_minute)
 
-    @property
-    def batch_limit(self) -> Limit:
+    def batch_limit(self, project_id: str) -> Limit:
         """How many batches a project may make."""
-        return Limit("batches", "hour", 3600.0, self.batches_per_hour)
+        return Limit("batches", "hour", 3600.0, self.limits.of(project_id).batches_per_hour)
 
     @property
     def max_form_bytes(self) -> int:

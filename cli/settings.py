@@ -31,6 +31,7 @@ from cli.settings_values import (
     Networks,
     Number,
     Port,
+    Projects,
     Roles,
     Secret,
     Share,
@@ -40,6 +41,7 @@ from cli.settings_values import (
     Text,
     Windows,
 )
+from events.limits import Limits, ProjectLimits
 from events.webhooks.secret import LEAST_KEY
 
 PREFIX = "BATCHMILL_"
@@ -112,6 +114,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     completion_windows: Annotated[
         Windows, "Completion windows a batch may ask for, up to `30d`; `1h-7d` offers all between."
     ] = ("24h",)
+
+    # Limits of each project; 0 is any number
     requests_per_minute: Annotated[
         Number,
         "Requests a minute of a project in each process, up to twice as many after a pause; 0 is any number.",
@@ -120,6 +124,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Number,
         "Batches an hour of a project in each process, up to twice as many after a pause; 0 is any number.",
     ] = 0
+    queued_lines: Annotated[
+        Number,
+        "Queued lines of a project: a batch that has no room waits, a larger one fails; 0 is any number.",
+    ] = 0
+    queued_tokens: Annotated[
+        Number, "Estimated tokens of the queued lines of a project, in the same way; 0 is any number."
+    ] = 0
+    running_batches: Annotated[
+        Number, "Batches of a project that run at once, the others wait; 0 is any number."
+    ] = 0
+    stored_bytes: Annotated[
+        Space, "What a project's files and uploads under way may hold; 0 is any number of bytes."
+    ] = 0
+    projects: Annotated[
+        Projects,
+        Otherwise("none"),
+        "Those of these limits that a project has for itself: in a file `[projects.NAME]`, else JSON.",
+    ] = {}
 
     # Where things are kept
     database_url: Annotated[
@@ -199,6 +221,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def largest_body(self) -> int:
         """Bytes of the largest upload the server reads at all."""
         return max(self.max_file_bytes, self.max_batch_file_bytes)
+
+    @property
+    def limits(self) -> ProjectLimits:
+        """What each project may have."""
+        default = Limits(**{name: getattr(self, name) for name in Limits.__struct_fields__})
+        replace = msgspec.structs.replace
+        return ProjectLimits(default, {name: replace(default, **own) for name, own in self.projects.items()})
 
     @property
     def server_url(self) -> str:

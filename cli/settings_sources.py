@@ -151,6 +151,8 @@ def _parse(setting: Description, value: object, origin: str) -> object:
     shown = MASK if setting.secret else repr(value)
     if isinstance(value, list):
         value = ",".join(map(str, value))
+    elif isinstance(value, dict):
+        value = msgspec.json.encode(value).decode()
     try:
         if isinstance(value, bool) or not isinstance(value, str | int | float | Path):
             raise ValueError("no such type")

@@ -5,7 +5,7 @@ for every kind that hides nothing. Pure: no file, no environment, no clock.
 """
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 from ipaddress import ip_network
 from pathlib import Path
@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import msgspec
 
 from api.batches.windows import is_offer
+from events.limits import Limits
 
 T = TypeVar("T")
 
@@ -116,6 +117,20 @@ def show_networks(networks: tuple[str, ...]) -> str:
     return ",".join(networks) or "none"
 
 
+def parse_projects(text: str) -> dict[str, dict[str, int]]:
+    """Limits by project, as settings are written: `{"search":{"queued_lines":5000}}`; `none` are none."""
+    tables = {} if text == "none" else msgspec.json.decode(text, type=dict[str, dict[str, int | str]])
+    return {
+        project: {name: _limit(name, str(value)) for name, value in own.items()}
+        for project, own in tables.items()
+    }
+
+
+def show_projects(projects: Mapping[str, Mapping[str, int]]) -> str:
+    """Limits of projects as they are written."""
+    return msgspec.json.encode(projects).decode() if projects else "none"
+
+
 def mask_url(url: str) -> str:
     """The URL without its password and without query values whose name sounds like a secret."""
     parts = urlsplit(url)
@@ -178,6 +193,12 @@ def _within(number: int, low: int, high: int | None) -> int:
     return number
 
 
+def _limit(name: str, text: str) -> int:
+    if name not in Limits.__struct_fields__:
+        raise ValueError("no such limit")
+    return parse_size(text) if name == "stored_bytes" else _within(int(text), 0, None)
+
+
 def _positive_duration(text: str) -> float:
     seconds = parse_duration(text)
     if seconds <= 0:
@@ -229,6 +250,13 @@ _NETWORKS = Kind(
     parse=parse_networks,
     show=show_networks,
 )
+_PROJECTS = Kind(
+    name="limits by project",
+    expects='limits by project, such as {"search":{"queued_lines":5000}}, of '
+    + ", ".join(Limits.__struct_fields__),
+    parse=parse_projects,
+    show=show_projects,
+)
 _FOLDER = Kind(
     name="folder", expects="the path of a folder", parse=lambda text: Path(_non_empty(text)).expanduser()
 )
@@ -261,5 +289,6 @@ BrokerUrl = Annotated[
 ]
 Roles = Annotated[tuple[str, ...], _ROLES]
 Networks = Annotated[tuple[str, ...], _NETWORKS]
+Projects = Annotated[Mapping[str, Mapping[str, int]], _PROJECTS]
 LogLevel = Annotated[str, choice("debug", "info", "warning", "error")]
 LogFormat = Annotated[str, choice("auto", "console", "json")]

@@ -221,6 +221,6 @@ async def open_routes(settings: Settings) -> AsyncIterator[Sequence[tuple[Route,
 
 
 def _engine_options(settings: Settings, stack: Stack) -> EngineOptions:
-    own = ("spill_folder", "poll", "result_files_expire")
+    own = ("spill_folder", "poll", "result_files_expire", "limits")
     shared = {name: getattr(settings, name) for name in EngineOptions.__struct_fields__ if name not in own}
-    return EngineOptions(spill_folder=stack.spill, **shared)
+    return EngineOptions(spill_folder=stack.spill, limits=settings.limits, **shared)

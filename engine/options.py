@@ -4,6 +4,8 @@ from pathlib import Path
 
 import msgspec
 
+from events.limits import ProjectLimits
+
 
 class EngineOptions(msgspec.Struct, frozen=True):
     """Times in seconds, sizes in bytes. The defaults are the documented ones."""
@@ -31,3 +33,4 @@ class EngineOptions(msgspec.Struct, frozen=True):
     chunk_lines: int = 256
     poll: float = 1.0
     result_files_expire: int = 30 * 86_400
+    limits: ProjectLimits = ProjectLimits()

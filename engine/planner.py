@@ -22,7 +22,7 @@ from events.batch import (
 from events.catalog import new_event
 from events.errors import UnknownEvent
 from events.event import Attachment
-from events.inputs.planning import Plan, Planning, cannot_find
+from events.inputs.planning import Plan, Planning, cannot_find, fitting
 from events.inputs.validator import LineError, LineRules
 from events.journal import Decision, Journal
 from events.log import Board
@@ -69,8 +69,16 @@ class Planner:
             blocks = await asyncio.to_thread(index.group, group)
             await self._record(seen.id, IndexLines(group * BLOCKS_PER_GROUP), None, blocks)
         blocks = await asyncio.to_thread(index.group, index.full_groups)
-        board = Board(seen.id, seen.project_id, "running", model=plan.model, total=plan.total)
-        await self._record(seen.id, StartBatch(plan.total, plan.model), board, blocks)
+        tokens = plan.estimated_tokens
+        board = Board(
+            seen.id,
+            seen.project_id,
+            "running",
+            model=plan.model,
+            total=plan.total,
+            estimated_tokens=tokens,
+        )
+        await self._record(seen.id, StartBatch(plan.total, plan.model, tokens), board, blocks)
 
     async def _fail(self, seen: Seen[Batch], errors: Sequence[LineError]) -> None:
         board = Board(seen.id, seen.project_id, None, revoke=True)
@@ -100,6 +108,8 @@ class Planner:
         created = seen.state.created
         if created.input is None:
             return [cannot_find(created.input_file_id, seen.project_id)]
+        limits = self._options.limits.of(seen.project_id)
+        most_lines = limits.most_lines(self._options.max_batch_lines)
         rules = LineRules(created.endpoint, self._options.max_line_bytes, await self._known_models())
         key = created.input.storage_key
         loop = asyncio.get_running_loop()
@@ -109,7 +119,7 @@ class Planner:
                 READ_TIMEOUT
             )
 
-        with Planning(rules, self._options.spill_folder, self._options.max_batch_lines) as planning:
+        with Planning(rules, self._options.spill_folder, most_lines) as planning:
             async for piece in self._store.get(key):
                 await asyncio.to_thread(_feed, planning, piece, index)
                 if planning.decided:
@@ -117,7 +127,7 @@ class Planner:
             planned = await asyncio.to_thread(planning.finish, read)
             for block in planning.take_blocks():
                 index.add(block)
-        return planned
+        return fitting(planned, limits, seen.project_id)
 
 
 def _feed(planning: Planning, piece: bytes, index: IndexSpill) -> None:

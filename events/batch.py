@@ -91,10 +91,12 @@ class LinesIndexed(msgspec.Struct, frozen=True):
 
 
 class BatchStarted(msgspec.Struct, frozen=True):
-    """The input is valid. Its attachments are the blocks of the line index that no `LinesIndexed` holds."""
+    """The input is valid. Its attachments are the blocks of the line index that no `LinesIndexed` holds.
+    `estimated_tokens` are those of all prompts; 0 where nobody estimated them."""
 
     total: int
     model: str
+    estimated_tokens: int = 0
 
 
 class BatchFailed(msgspec.Struct, frozen=True):
@@ -183,6 +185,7 @@ class Batch(msgspec.Struct, frozen=True):
     failed: int = 0
     usage: Usage = Usage()
     model: str | None = None
+    estimated_tokens: int = 0
     errors: tuple[LineError, ...] = ()
     expiring: bool = False
     finalizing: Reason | None = None
@@ -224,6 +227,7 @@ class StartBatch(msgspec.Struct, frozen=True):
 
     total: int
     model: str
+    estimated_tokens: int = 0
 
 
 class FailBatch(msgspec.Struct, frozen=True):
@@ -266,8 +270,8 @@ def decide(batch: Batch | None, command: BatchCommand) -> list[BatchEvent]:
     if batch is None:
         return []
     match command:
-        case StartBatch(total=total, model=model):
-            return [BatchStarted(total, model)] if batch.status == "validating" else []
+        case StartBatch(total=total, model=model, estimated_tokens=tokens):
+            return [BatchStarted(total, model, tokens)] if batch.status == "validating" else []
         case IndexLines(first_block=first_block):
             next_group = batch.status == "validating" and batch.indexed == first_block
             return [LinesIndexed(first_block)] if next_group else []
@@ -329,7 +333,13 @@ def evolve(batch: Batch | None, event: BatchEvent, second: int) -> Batch:
         case LinesIndexed():
             return change(indexed=event.first_block + BLOCKS_PER_GROUP)
         case BatchStarted():
-            return change(status="in_progress", total=event.total, model=event.model, in_progress_at=second)
+            return change(
+                status="in_progress",
+                total=event.total,
+                model=event.model,
+                estimated_tokens=event.estimated_tokens,
+                in_progress_at=second,
+            )
         case BatchFailed():
             return change(status="failed", errors=event.errors, failed_at=second)
         case LinesCompleted():

@@ -49,6 +49,7 @@ class Board(msgspec.Struct, frozen=True):
     input_file_id: str | None = None
     model: str | None = None
     total: int | None = None
+    estimated_tokens: int | None = None
     expires_within: float | None = None
     stop_within: float | None = None
     revoke: bool = False

@@ -159,6 +159,8 @@ class _Rebuilding:
             batch.total,
             next_line,
             float(batch.expires_at),
+            stream.created_at,
+            batch.estimated_tokens,
         )
         self._count["open_batches"] += 1
         if batch.finalizing is None:

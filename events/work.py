@@ -25,6 +25,7 @@ class OpenBatch(msgspec.Struct, frozen=True):
 
     `waiting` is why the dispatcher hands out nothing of it, if so. `next_line` of `total` is the first line
     never handed out; `open_lines` are those in chunks without an outcome yet; `held` and `free` count chunks.
+    `estimated_tokens` are those of all its prompts; `created_at` is Unix time, the order in which they queue.
     """
 
     batch_id: str
@@ -41,11 +42,18 @@ class OpenBatch(msgspec.Struct, frozen=True):
     held: int
     free: int
     open_lines: int
+    estimated_tokens: int = 0
+    created_at: float = 0.0
 
     @property
     def lines_left(self) -> int:
         """Lines without an outcome."""
         return self.total - self.next_line + self.open_lines
+
+    @property
+    def tokens_left(self) -> int:
+        """The share of the estimated tokens that its lines without an outcome have."""
+        return -(-self.estimated_tokens * self.lines_left // max(1, self.total))
 
     @property
     def needs_a_hand(self) -> bool:
@@ -116,6 +124,12 @@ class WorkBoard:
             rows = await connection.fetch(
                 _SQL["open_batches"], None if batch_ids is None else list(batch_ids)
             )
+        return [msgspec.convert(dict(row), OpenBatch) for row in rows]
+
+    async def open_batches_of(self, project_id: str) -> list[OpenBatch]:
+        """The batches of a project that have not ended, in order of creation."""
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(_SQL["open_batches_of"], project_id)
         return [msgspec.convert(dict(row), OpenBatch) for row in rows]
 
     async def holds_input(self, file_id: str) -> bool:

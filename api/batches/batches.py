@@ -163,7 +163,7 @@ def _require_same(wanted: BatchRequest, made: Seen[Batch], key: str) -> None:
 
 def require_pace(services: ApiServices, project_id: str) -> None:
     """Raises `ApiError` where the project makes more batches than it may."""
-    limit = services.options.batch_limit
+    limit = services.options.batch_limit(project_id)
     if limit.most and (standing := services.rates.take(limit, project_id)).wait:
         raise too_often(limit, standing, project_id)
 

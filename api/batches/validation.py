@@ -57,7 +57,7 @@ async def validate_input(request: ApiRequest) -> ValidationObject:
     body = pieces_of(request, services.options.max_batch_file_bytes)
     async with _turn(services, project_id):
         await require_spill_space(services, announced_bytes(request) or 0)
-        ran = await _of_body(services, body, endpoint)
+        ran = await _of_body(services, body, endpoint, project_id)
     return validation_object(endpoint, ran)
 
 
@@ -101,15 +101,20 @@ async def _of_file(services: ApiServices, file_id: str, project_id: str, endpoin
             reading.cancel()
 
     options = services.options
+    limits = options.limits.of(project_id)
     rules = await _rules(services, endpoint)
     pieces = services.store.get(key)
     try:
-        return await dry_run(pieces, read, rules, options.spill_folder, options.max_batch_lines)
+        return await dry_run(
+            pieces, read, rules, options.spill_folder, options.max_batch_lines, limits, project_id
+        )
     except ObjectMissing:  # deleted and erased in between
         return unknown
 
 
-async def _of_body(services: ApiServices, body: AsyncIterator[bytes], endpoint: str) -> DryRun:
+async def _of_body(
+    services: ApiServices, body: AsyncIterator[bytes], endpoint: str, project_id: str
+) -> DryRun:
     options = services.options
     rules = await _rules(services, endpoint)
     with TemporaryFile(dir=options.spill_folder) as kept:
@@ -119,6 +124,8 @@ async def _of_body(services: ApiServices, body: AsyncIterator[bytes], endpoint: 
             rules,
             options.spill_folder,
             options.max_batch_lines,
+            options.limits.of(project_id),
+            project_id,
         )
 
 

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from api.wire import ValidationObject, validation_object
 from cli.exit_codes import ExitCode
+from cli.keys import DEFAULT_PROJECT
 from cli.one_shot.input_file import endpoint_of, pieces
 from cli.parameters import Config, Json
 from cli.settings import Settings
@@ -63,6 +64,8 @@ async def _checked(path: Path, endpoint: str, settings: Settings) -> ValidationO
                 rules,
                 spill,
                 settings.max_batch_lines,
+                settings.limits.of(DEFAULT_PROJECT),
+                DEFAULT_PROJECT,
             )
     except OSError as error:
         raise NotFound(f"the input {path} cannot be read: {error.strerror}") from error

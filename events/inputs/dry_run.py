@@ -6,8 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from events.inputs.planning import Plan, Planning
+from events.inputs.planning import Plan, Planning, fitting
 from events.inputs.validator import LineError, LineRules
+from events.limits import Limits
 
 
 class DryRun(msgspec.Struct, frozen=True):
@@ -26,16 +27,18 @@ async def dry_run(
     rules: LineRules,
     spill_folder: Path,
     max_lines: int,
+    limits: Limits,
+    project_id: str,
 ) -> DryRun:
-    """Plans an input that comes in `pieces`; `read(start, end)` reads bytes of it again, in another thread.
-    Memory does not grow with the input. Raises what both raise, and `OSError` where there is no room in
-    `spill_folder`."""
-    with Planning(rules, spill_folder, max_lines) as planning:
+    """Plans an input that comes in `pieces`, for a project with these limits; `read(start, end)` reads bytes
+    of it again, in another thread. Memory does not grow with the input. Raises what both raise, and `OSError`
+    where there is no room in `spill_folder`."""
+    with Planning(rules, spill_folder, limits.most_lines(max_lines)) as planning:
         async for piece in pieces:
             await asyncio.to_thread(_feed, planning, piece)
             if planning.decided:
                 break
-        planned = await asyncio.to_thread(planning.finish, read)
+        planned = fitting(await asyncio.to_thread(planning.finish, read), limits, project_id)
         whole = not planning.decided
         return DryRun(
             model=planned.model if isinstance(planned, Plan) else None,

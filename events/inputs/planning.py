@@ -16,6 +16,7 @@ from events.errors import BatchmillError
 from events.inputs.custom_ids import CustomIds, Place, Twin
 from events.inputs.line_index import LINES_PER_BLOCK, BlockWriter, line_digest
 from events.inputs.validator import LineError, LineRules, LineValidator, RequestLine, line_too_long, quoted
+from events.limits import Limits
 
 MAX_ERRORS: Final = 100
 """Entries of a failed batch's `errors`: errors of the whole file, then the first of its lines."""
@@ -33,11 +34,13 @@ class InputChanged(BatchmillError):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A batch that may start: its request lines, their model, and how many index blocks were handed out."""
+    """A batch that may start: its request lines, their model, how many index blocks were handed out, and the
+    tokens that all prompts may have."""
 
     total: int
     model: str
     blocks: int
+    estimated_tokens: int
 
 
 class Planning:
@@ -120,7 +123,7 @@ class Planning:
         if errors or self._model is None:
             return errors[:MAX_ERRORS]
         self._complete_block()
-        return Plan(self.lines, self._model, self._block_count)
+        return Plan(self.lines, self._model, self._block_count, self.estimated_tokens)
 
     def _hold(self, piece: bytes) -> None:
         """Keeps the beginning of a line, or only its length when that is over the limit."""
@@ -205,6 +208,20 @@ def cannot_find(file_id: str, project_id: str) -> LineError:
     """The error of a batch whose input file its project cannot see."""
     message = f"Cannot find file {file_id}, or organization {project_id} does not have access to it."
     return LineError("invalid_request", message, "file_id", None)
+
+
+def fitting(planned: Plan | list[LineError], limits: Limits, project_id: str) -> Plan | list[LineError]:
+    """The same, but for a plan that is larger than all its project may have queued: it could never start."""
+    most = limits.queued_tokens
+    if isinstance(planned, list) or not most or planned.estimated_tokens <= most:
+        return planned
+    message = (
+        f"Enqueued token limit reached for {planned.model} in organization {project_id}. "
+        f"Limit: {most:,} enqueued tokens. "
+        "Please try again once some in_progress batches have been completed. "
+        f"This batch alone has an estimated {planned.estimated_tokens:,}: split its input file."
+    )
+    return [LineError("token_limit_exceeded", message)]
 
 
 _EMPTY: Final = LineError(

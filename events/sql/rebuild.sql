@@ -34,8 +34,9 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
 
 -- name: add_batch
 -- An open batch on the work board.
-INSERT INTO batch_work (batch_id, project_id, phase, input_file_id, model, total, next_line, expires_at, stop_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, to_timestamp($8), CASE WHEN $3 = 'stopping' THEN clock_timestamp() END)
+INSERT INTO batch_work (batch_id, project_id, phase, input_file_id, model, total, next_line, expires_at, stop_at,
+                        created_at, estimated_tokens)
+VALUES ($1, $2, $3, $4, $5, $6, $7, to_timestamp($8), CASE WHEN $3 = 'stopping' THEN clock_timestamp() END, $9, $10)
 
 -- name: add_claims
 -- Chunks of one batch that anybody may claim.

@@ -4,7 +4,8 @@ SELECT b.batch_id, b.project_id, b.phase, b.input_file_id, b.model, b.total, b.n
        extract(epoch FROM b.expires_at - clock_timestamp())::float8 AS expires_in,
        extract(epoch FROM b.stop_at - clock_timestamp())::float8 AS stop_in,
        extract(epoch FROM clock_timestamp() - b.changed_at)::float8 AS since,
-       coalesce(c.held, 0) AS held, coalesce(c.free, 0) AS free, coalesce(c.open_lines, 0) AS open_lines
+       coalesce(c.held, 0) AS held, coalesce(c.free, 0) AS free, coalesce(c.open_lines, 0) AS open_lines,
+       b.estimated_tokens, extract(epoch FROM b.created_at)::float8 AS created_at
 FROM batch_work b
 LEFT JOIN (SELECT batch_id, count(*) FILTER (WHERE worker IS NOT NULL) AS held,
                   count(*) FILTER (WHERE worker IS NULL) AS free,
@@ -13,6 +14,21 @@ LEFT JOIN (SELECT batch_id, count(*) FILTER (WHERE worker IS NOT NULL) AS held,
            GROUP BY batch_id) c ON c.batch_id = b.batch_id
 WHERE $1::text[] IS NULL OR b.batch_id = ANY ($1)
 ORDER BY b.expires_at, b.batch_id
+
+-- name: open_batches_of
+-- The same of the batches of one project, in order of creation.
+SELECT b.batch_id, b.project_id, b.phase, b.input_file_id, b.model, b.total, b.next_line, b.waiting,
+       extract(epoch FROM b.expires_at - clock_timestamp())::float8 AS expires_in,
+       extract(epoch FROM b.stop_at - clock_timestamp())::float8 AS stop_in,
+       extract(epoch FROM clock_timestamp() - b.changed_at)::float8 AS since,
+       c.held, c.free, c.open_lines, b.estimated_tokens, extract(epoch FROM b.created_at)::float8 AS created_at
+FROM batch_work b
+CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE worker IS NOT NULL) AS held,
+                           count(*) FILTER (WHERE worker IS NULL) AS free,
+                           coalesce(sum(lines - bit_count(done)), 0)::bigint AS open_lines
+                    FROM claims WHERE batch_id = b.batch_id) c
+WHERE b.project_id = $1
+ORDER BY b.created_at, b.batch_id
 
 -- name: lend_hand
 -- Takes a batch in hand, unless another has shown within a lease that it has; no row: another has.

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from api.rates import Limit, Rates, duration
 from events.batch import BatchCompleted, BatchFinalizing, BatchStarted
+from events.limits import Limits, ProjectLimits
 from tests.api.client import Client
 from tests.api.serving import OPTIONS, Project, Served, serving
 from tests.postgres import Database, PostgresServer
@@ -93,7 +94,8 @@ def limited(
     postgres_server: PostgresServer, migrated_template: Database, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
     """An API with limits, for which no time passes: nothing comes back within a test."""
-    options = msgspec.structs.replace(OPTIONS, requests_per_minute=5, batches_per_hour=2)
+    limits = ProjectLimits(Limits(requests_per_minute=5, batches_per_hour=2))
+    options = msgspec.structs.replace(OPTIONS, limits=limits)
     with serving(
         postgres_server, migrated_template.name, tmp_path_factory.mktemp("limited"), options
     ) as running:

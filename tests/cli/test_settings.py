@@ -8,6 +8,7 @@ import pytest
 from cli.settings import Settings, describe
 from cli.settings_sources import Loaded, load
 from events.errors import SettingsError
+from events.limits import Limits
 
 HOME = {"HOME": "/home/ada"}
 
@@ -198,3 +199,25 @@ def test_every_setting_is_described_and_every_default_can_be_written_as_shown() 
         value = getattr(defaults, setting.name)
         if value is not None and setting.name != "data_dir":
             assert setting.kind.parse(setting.default) == value
+
+
+def test_a_project_has_the_limits_of_all_but_for_its_own(toml: WriteToml) -> None:
+    config = toml(
+        'queued_lines = 1000\nstored_bytes = "1GiB"\n[projects.search]\nqueued_lines = 5000\n'
+        '[projects.ads]\nrunning_batches = 2\nstored_bytes = "2GiB"\n'
+    )
+    result = loaded(config=config)
+    limits = result.settings.limits
+    everybody = Limits(queued_lines=1000, stored_bytes=2**30)
+    assert limits.of("anybody") == everybody
+    assert limits.of("search") == Limits(queued_lines=5000, stored_bytes=2**30)
+    assert limits.of("ads") == Limits(queued_lines=1000, running_batches=2, stored_bytes=2**31)
+    assert result.origins["projects"] == f"projects in {config}"
+
+
+def test_limits_of_projects_in_the_environment_are_json() -> None:
+    result = loaded(BATCHMILL_PROJECTS='{"search":{"queued_lines":7}}')
+    assert result.settings.limits.of("search").queued_lines == 7
+    told = refusal(BATCHMILL_PROJECTS='{"search":{"lines":7}}')
+    assert "BATCHMILL_PROJECTS is" in told
+    assert "queued_lines" in told

@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 from cli.settings_values import (
     mask_url,
     parse_duration,
+    parse_projects,
     parse_roles,
     parse_size,
     parse_windows,
     show_duration,
+    show_projects,
     show_size,
 )
 
@@ -78,6 +80,26 @@ def test_what_is_no_list_of_roles_is_refused(text: str) -> None:
 
 def test_roles_keep_their_order() -> None:
     assert parse_roles("run, lead") == ("run", "lead")
+
+
+def test_limits_of_projects_are_written_as_those_of_all() -> None:
+    text = '{"search":{"queued_lines":5000,"stored_bytes":"10GiB"},"ads":{"batches_per_hour":"20"}}'
+    limits = parse_projects(text)
+    assert limits == {
+        "search": {"queued_lines": 5000, "stored_bytes": 10 * 2**30},
+        "ads": {"batches_per_hour": 20},
+    }
+    assert parse_projects(show_projects(limits)) == limits
+    assert parse_projects(show_projects({})) == {}
+
+
+@pytest.mark.parametrize(
+    "limits",
+    ['{"queued_line":5}', '{"queued_lines":-1}', '{"queued_lines":"10GiB"}', "5", '{"queued_lines":1.5}'],
+)
+def test_what_is_no_limit_is_refused(limits: str) -> None:
+    with pytest.raises(ValueError):
+        parse_projects(f'{{"search":{limits}}}')
 
 
 @pytest.mark.parametrize("text", ["", "24", "0h", "24h,", "24h,24h", "1w", "24H", "31d", "7d-1h"])

@@ -3,15 +3,16 @@
 import json
 import tracemalloc
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from events.inputs.line_index import LINES_PER_BLOCK, decode_block, line_digest
-from events.inputs.planning import InputChanged, Plan, Planning
+from events.inputs.planning import BYTES_PER_TOKEN, InputChanged, Plan, Planning, fitting
 from events.inputs.validator import LineError, LineRules
+from events.limits import Limits
 
 CHAT = "/v1/chat/completions"
 RULES = LineRules(CHAT, max_line_bytes=1_000)
@@ -78,6 +79,10 @@ NOT_JSON = "This line is not parseable as valid JSON."
 
 def lines(*raw: bytes) -> bytes:
     return b"\n".join(raw) + b"\n"
+
+
+def tokens_in(data: bytes) -> int:
+    return sum(-(-len(line) // BYTES_PER_TOKEN) for line in data.splitlines())
 
 
 @pytest.mark.parametrize(
@@ -180,7 +185,7 @@ def test_too_many_embedding_inputs_in_all_lines_together() -> None:
 
     rules = LineRules("/v1/embeddings", max_line_bytes=1 << 20)
     data = lines(embeddings("a", 30_000), embeddings("b", 20_000))
-    assert plan(data, rules)[0] == Plan(2, "m", 1)
+    assert plan(data, rules)[0] == Plan(2, "m", 1, tokens_in(data))
     message = "The number of embedding inputs in the input file exceeds the maximum allowed value of 50,000."
     assert errors(data + embeddings("c", 1), rules) == [LineError("too_many_tasks", message, None, None)]
 
@@ -291,7 +296,7 @@ def test_a_line_of_ten_megabytes_is_planned() -> None:
     line = request(body={"model": "m", "messages": ["x" * 10_000_000]})
     rules = LineRules(CHAT)
     data = lines(line, request("b"))
-    assert plan(data, rules, chunk=1 << 20)[0] == Plan(2, "m", 1)
+    assert plan(data, rules, chunk=1 << 20)[0] == Plan(2, "m", 1, tokens_in(data))
 
 
 def test_a_line_over_the_limit_is_measured_without_being_held() -> None:
@@ -322,3 +327,21 @@ def test_a_file_that_changes_while_it_is_read_is_noticed() -> None:
         planning.feed(lines(request("a"), request("a")))
         with pytest.raises(InputChanged, match=r"line 2 .* \(invalid_json_line\)"):
             planning.finish(lambda start, end: b"gone")
+
+
+def test_a_plan_of_more_tokens_than_may_be_queued_is_refused_whole() -> None:
+    data = lines(request("a"), request("b"))
+    planned, tokens = plan(data)[0], tokens_in(data)
+    assert fitting(planned, Limits(queued_tokens=tokens), "search") == planned
+    [error] = cast(list[LineError], fitting(planned, Limits(queued_tokens=tokens - 1), "search"))
+    assert (error.code, error.param, error.line) == ("token_limit_exceeded", None, None)
+    assert error.message == (
+        f"Enqueued token limit reached for m in organization search. Limit: {tokens - 1:,} enqueued tokens. "
+        "Please try again once some in_progress batches have been completed. "
+        f"This batch alone has an estimated {tokens:,}: split its input file."
+    )
+
+
+def test_what_is_wrong_with_an_input_is_said_before_its_size() -> None:
+    wrong = [LineError("empty_file", "The input file is empty.")]
+    assert fitting(wrong, Limits(queued_tokens=1), "search") == wrong
