@@ -9,13 +9,27 @@ from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import obstore
-from obstore.exceptions import BaseError, GenericError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    GenericError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from storage.handover import Handover
-from storage.key import checked, fresh_key, is_made_here
+from storage.key import checked, checked_name, fresh_key, is_made_here
 from storage.pieces import PIECE_BYTES, pieces
-from storage.store import ObjectInfo, ObjectMissing, StorageError, StorageFull, StorageUnavailable, Stored
+from storage.store import (
+    NameTaken,
+    ObjectInfo,
+    ObjectMissing,
+    StorageError,
+    StorageFull,
+    StorageUnavailable,
+    Stored,
+)
 
 if TYPE_CHECKING:  # obstore has it for type checkers only
     from obstore import ObjectMeta
@@ -81,6 +95,16 @@ class Bucket:
         piece, _ = await self._range(key, start, end)
         return piece
 
+    async def keep(self, name: str, body: bytes) -> None:
+        if not await self._within(1, self._create(checked_name(name), body)):
+            found = await self.read(name, 0, len(body) + 1)
+            if found != body:
+                raise NameTaken(f"{self._place}: {name} is kept with other bytes")
+
+    async def replace(self, name: str, body: bytes) -> None:
+        whole = obstore.put_async(self._bucket, checked_name(name), body, use_multipart=False)
+        await self._within(1, whole)
+
     async def delete(self, key: str) -> None:
         try:
             await self._within(1, obstore.delete_async(self._bucket, checked(key)))
@@ -116,6 +140,14 @@ class Bucket:
             if "416 Range Not Satisfiable" in str(error):
                 return None
             raise
+
+    async def _create(self, name: str, body: bytes) -> bool:
+        """Whether there was no object of that name."""
+        try:
+            await obstore.put_async(self._bucket, name, body, mode="create", use_multipart=False)
+        except AlreadyExistsError:
+            return False
+        return True
 
     async def _size(self, key: str) -> int:
         meta = await self._within(1, obstore.head_async(self._bucket, checked(key)))

@@ -47,19 +47,32 @@ class Draft:
     def publish(self, root: Path, key: str) -> None:
         """Make it the file `key` below `root`, durably. Raises `OSError`."""
         with self._lock:
-            descriptor = self._open()
-            os.fsync(descriptor)
-            self._close()
-            destination = root / key
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            self._published = destination
+            self._synced()
+            self._published = _place(root, key)
+            os.rename(self._path, self._published)
+            _sync_folders(root, self._published.parent)
+
+    def replace(self, root: Path, name: str) -> None:
+        """Make it the file `name` below `root`, durably, in the place of one that is there; `discard` leaves
+        that be. Raises `OSError`."""
+        with self._lock:
+            self._synced()
+            destination = _place(root, name)
             os.rename(self._path, destination)
-            # Also the folders that were there: another put may have made them and not have synced them yet.
-            folder = destination.parent
-            sync_folder(folder)
-            while folder != root:
-                folder = folder.parent
-                sync_folder(folder)
+            _sync_folders(root, destination.parent)
+
+    def keep(self, root: Path, name: str) -> bool:
+        """The same where no file has that name; False, and nothing done, where one has. Raises `OSError`."""
+        with self._lock:
+            self._synced()
+            destination = _place(root, name)
+            try:
+                os.link(self._path, destination)
+            except FileExistsError:
+                return False
+            self._path.unlink()
+            _sync_folders(root, destination.parent)
+            return True
 
     def discard(self) -> None:
         """Remove it, published or not. Raises `OSError` when that fails; may be called again."""
@@ -69,6 +82,10 @@ class Draft:
             self._path.unlink(missing_ok=True)
             if self._published is not None:
                 self._published.unlink(missing_ok=True)
+
+    def _synced(self) -> None:
+        os.fsync(self._open())
+        self._close()
 
     def _open(self) -> int:
         if self._discarded:
@@ -81,6 +98,22 @@ class Draft:
         if self._descriptor is not None:
             descriptor, self._descriptor = self._descriptor, None
             os.close(descriptor)
+
+
+def _place(root: Path, name: str) -> Path:
+    """Where a file of this name goes; its folders are made."""
+    destination = root / name
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    return destination
+
+
+def _sync_folders(root: Path, folder: Path) -> None:
+    """Make the names from `root` down to `folder` durable, also those of folders that were there: another put
+    may have made them and not have synced them yet."""
+    sync_folder(folder)
+    while folder != root:
+        folder = folder.parent
+        sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Names of objects: `<prefix>/<32 hex digits>`."""
+"""Names of objects: `<prefix>/<32 hex digits>` for what was put, anything else for what is kept by name."""
 
 import re
 import secrets
@@ -22,6 +22,13 @@ def checked(key: str) -> str:
             f"{key!r} is no key of an object: only letters, digits, '_', '.', '-' between slashes"
         )
     return key
+
+
+def checked_name(name: str) -> str:
+    """`name` itself. Raises `StorageError` when it is none that an object may be kept under for good."""
+    if is_made_here(checked(name)):
+        raise StorageError(f"{name!r} is no name to keep an object under: it is like the key of a put")
+    return name
 
 
 def is_made_here(key: str) -> bool:

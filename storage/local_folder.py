@@ -4,6 +4,7 @@ Written with our own file code and not with obstore's, because that one never ca
 name bytes that a power cut can take back.
 
     <root>/<prefix>/<32 hex digits>     an object
+    <root>/<name>                       an object that is kept by its name
     <root>/.drafts/<32 hex digits>      a put under way, or what is left of one whose process died
 """
 
@@ -21,9 +22,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from storage.draft import Draft, sync_folder
-from storage.key import checked, fresh_key, is_made_here
+from storage.key import checked, checked_name, fresh_key, is_made_here
 from storage.pieces import PIECE_BYTES, pieces
-from storage.store import ObjectInfo, ObjectMissing, StorageError, StorageFull, StorageUnavailable, Stored
+from storage.store import (
+    NameTaken,
+    ObjectInfo,
+    ObjectMissing,
+    StorageError,
+    StorageFull,
+    StorageUnavailable,
+    Stored,
+)
 
 LIST_PAGE = 1000
 # Of its own, so that a disk that hangs does not also hold up what else the process does in threads.
@@ -56,7 +65,7 @@ class LocalFolder:
 
     async def put(self, body: AsyncIterable[bytes], *, prefix: str) -> Stored:
         key = fresh_key(prefix)
-        draft = Draft(self._root / _DRAFTS / secrets.token_hex(16))
+        draft = self._draft()
         try:
             async with aclosing(pieces(body, PIECE_BYTES)) as regrouped:
                 async for piece in regrouped:
@@ -81,6 +90,15 @@ class LocalFolder:
             raise self._missing(key)
         return data
 
+    async def keep(self, name: str, body: bytes) -> None:
+        if not await self._name(checked_name(name), body, Draft.keep):
+            found = await self._step(self._read, name, 0, len(body) + 1)
+            if found != body:
+                raise NameTaken(f"{self._root}: {name} is kept with other bytes")
+
+    async def replace(self, name: str, body: bytes) -> None:
+        await self._name(checked_name(name), body, Draft.replace)
+
     async def delete(self, key: str) -> None:
         await self._step(_unlink, self._root / checked(key))
 
@@ -100,6 +118,20 @@ class LocalFolder:
                 await asyncio.to_thread(self._threads.shutdown)
         except TimeoutError:
             raise self._silence() from None
+
+    async def _name(self, name: str, body: bytes, publish: Callable[[Draft, Path, str], Result]) -> Result:
+        draft = self._draft()
+        try:
+            await self._step(draft.write, body)
+            published = await self._step(publish, draft, self._root, name)
+        except BaseException as error:
+            await self._discard(draft, error)
+            raise
+        await self._step(draft.discard)
+        return published
+
+    def _draft(self) -> Draft:
+        return Draft(self._root / _DRAFTS / secrets.token_hex(16))
 
     async def _open(self, key: str) -> "_ReadFile":
         file = await self._step(self._open_file, checked(key))

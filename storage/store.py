@@ -4,6 +4,9 @@ An object is written once, under a key nobody else has, and never changed: whoev
 at any time, and nothing has to be locked. What a key means is said by events; an object no event names is an
 orphan and is swept (`storage.sweep`).
 
+A few small objects are found by a name instead, without an event (`keep`, `replace`). No listing shows them,
+so no sweep can take them.
+
 Implementations: a folder of the local disk (`storage.local_folder`) and a bucket of S3, Google Cloud Storage
 or Azure (`storage.bucket`); `storage.object_store.open_store` picks one by URL. All pass the same suite.
 """
@@ -21,6 +24,10 @@ class StorageError(Exception):
 
 class ObjectMissing(StorageError):
     """There is no object under this key."""
+
+
+class NameTaken(StorageError):
+    """Other bytes are kept under this name."""
 
 
 class StorageFull(StorageError):
@@ -73,6 +80,21 @@ class Store(Protocol):
 
     async def read(self, key: str, start: int, end: int) -> bytes:
         """The same range as `get`, whole: for ranges that fit in memory. Raises `ObjectMissing`."""
+        ...
+
+    async def keep(self, name: str, body: bytes) -> None:
+        """Store `body` under a name for good; the same again changes nothing.
+
+        When it returns, the object is complete, visible and durable; when it raises or is cancelled, it is
+        there whole or not at all. It is read and deleted by its name as others by their key, and never
+        listed. Raises `NameTaken` where it is kept with other bytes, `StorageError` for a name that is like
+        the key of a put, and `StorageFull`.
+        """
+        ...
+
+    async def replace(self, name: str, body: bytes) -> None:
+        """Store `body` under a name, in the place of what was there: readers find the one or the other.
+        For all else as `keep`."""
         ...
 
     async def delete(self, key: str) -> None:

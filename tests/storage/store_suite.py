@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from storage.store import ObjectInfo, ObjectMissing, StorageError, Store
+from storage.store import NameTaken, ObjectInfo, ObjectMissing, StorageError, Store
 from storage.sweep import sweep
 from tests.storage.bodies import ClientGone, Stalled, body_of, broken_after, repeated
 
@@ -180,6 +180,56 @@ class StoreSuite:
         assert await sweep(store, named, in_an_hour()) == 4
         assert {info.key for info in await listed(store)} == kept
         assert await sweep(store, named, in_an_hour()) == 0
+
+    async def test_what_is_kept_is_found_by_its_name(self, store: Store) -> None:
+        await store.keep("log/tile/0/x001/000.p/7", b"seven")
+        await store.keep("log/tile/0/x001/000", b"")
+        assert await whole(store, "log/tile/0/x001/000.p/7") == b"seven"
+        assert await store.read("log/tile/0/x001/000.p/7", 1, 3) == b"ev"
+        assert await whole(store, "log/tile/0/x001/000") == b""
+        await store.delete("log/tile/0/x001/000.p/7")
+        with pytest.raises(ObjectMissing):
+            await store.read("log/tile/0/x001/000.p/7", 0, 1)
+
+    async def test_what_is_kept_never_changes(self, store: Store) -> None:
+        await store.keep("log/one", b"first")
+        await store.keep("log/one", b"first")
+        for other in (b"other", b"first and more", b"fir", b""):
+            with pytest.raises(NameTaken, match="log/one is kept with other bytes"):
+                await store.keep("log/one", other)
+        assert await whole(store, "log/one") == b"first"
+
+    async def test_of_many_that_keep_other_bytes_under_one_name_one_does(self, store: Store) -> None:
+        bodies = [bytes([number]) * 1000 for number in range(8)]
+        kept = await asyncio.gather(*(store.keep("log/one", b) for b in bodies), return_exceptions=True)
+        assert [type(one) for one in kept if one is not None] == [NameTaken] * 7
+        assert await whole(store, "log/one") == bodies[kept.index(None)]
+
+    async def test_what_is_replaced_is_the_last_that_was_stored(self, store: Store) -> None:
+        await store.replace("log/newest", b"one")
+        await store.replace("log/newest", b"two")
+        assert await whole(store, "log/newest") == b"two"
+        await asyncio.gather(*(store.replace("log/newest", bytes([n]) * 9) for n in range(8)))
+        assert len(set(await whole(store, "log/newest"))) == 1
+
+    async def test_no_listing_shows_and_no_sweep_takes_what_has_a_name(self, store: Store) -> None:
+        await store.keep("log/one", b"1")
+        await store.replace("log/newest", b"2")
+        orphan = await store.put(body_of(b"orphan"), prefix="files")
+        assert [info.key for info in await listed(store)] == [orphan.key]
+
+        async def named(keys: Sequence[str]) -> set[str]:
+            return set()
+
+        assert await sweep(store, named, in_an_hour()) == 1
+        assert await whole(store, "log/one") + await whole(store, "log/newest") == b"12"
+
+    @pytest.mark.parametrize("name", ["log/" + "0" * 32, "../log", "log//one", ""])
+    async def test_a_name_is_none_that_a_put_could_make(self, store: Store, name: str) -> None:
+        with pytest.raises(StorageError, match=r"is no (key|name)"):
+            await store.keep(name, b"x")
+        with pytest.raises(StorageError, match=r"is no (key|name)"):
+            await store.replace(name, b"x")
 
     async def test_a_sweep_asks_in_pages(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("storage.sweep.PAGE", 2)
