@@ -1,4 +1,4 @@
-"""The application: every route, behind a key but for the health checks, inside one exchange."""
+"""The application: every route, behind a key but for health and description, inside one exchange."""
 
 from litestar import Litestar, Router
 from litestar.datastructures import State
@@ -14,6 +14,7 @@ from api.batches import results as batch_results
 from api.errors import answer_error
 from api.exchange import Exchange
 from api.files import files
+from api.openapi.served import describe_api
 from api.services import ApiServices
 from api.uploads import uploads
 from api.webhooks import deliveries as webhook_deliveries
@@ -69,7 +70,7 @@ def create_app(services: ApiServices) -> Litestar:
         if isinstance(known, HTTPRoute):
             known.route_handlers = [h for h in known.route_handlers if "OPTIONS" not in h.http_methods]
     app = Litestar(
-        [v1, health.live, health.ready],
+        [v1, health.live, health.ready, describe_api],
         exception_handlers={Exception: answer_error},
         logging_config=None,
         openapi_config=None,

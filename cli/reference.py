@@ -6,6 +6,8 @@ A test compares the pages that are committed with what is made here, so a page i
 import re
 from pathlib import Path
 
+from api.openapi.served import description, operations
+from api.services import ApiOptions
 from cli.settings import Description, describe
 from events.buses.event_schema import schemas
 from events.catalog import TYPES
@@ -84,12 +86,37 @@ def events_page() -> str:
     )
 
 
+OPERATIONS_HEAD = """\
+# HTTP API
+
+Made from `api/openapi/` by `make docs`.
+
+Every operation, with the scope that a key needs for it. [openapi.json](openapi.json) has all of it, in
+OpenAPI 3.1: parameters, bodies, answers, errors with their codes, and examples, each of which a test sends to
+a running API. It describes a server with the default limits. A running server describes itself, with its own,
+at `GET /openapi.json`, for which nobody needs a key. `HEAD` is answered wherever `GET` is.
+
+| Operation | What it does | Scope |
+|---|---|---|
+"""
+
+
+def operations_page() -> str:
+    """The page of every operation of the API."""
+    return OPERATIONS_HEAD + "".join(
+        f"| `{op.method.upper()} {op.path}` | {op.entry.summary} | {op.scope or 'no key'} |\n"
+        for op in operations(ApiOptions())
+    )
+
+
 def pages() -> dict[Path, str]:
     """The text of each reference page, by the file it belongs in."""
     return {
         FOLDER / "settings.md": settings_page(),
         FOLDER / "cli.md": command_line_page(),
         FOLDER / "events.md": events_page(),
+        FOLDER / "openapi.md": operations_page(),
+        FOLDER / "openapi.json": description(ApiOptions()),
         **{FOLDER / "events" / f"{name}.json": text for name, text in schemas().items()},
     }
 

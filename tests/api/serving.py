@@ -150,7 +150,7 @@ class Served:
             plan = planning.finish(lambda start, end: content[start:end])
             assert isinstance(plan, Plan), plan
             blocks = tuple(Attachment(pack_block([block])) for block in planning.take_blocks())
-        started = BatchStarted(plan.total, plan.model)
+        started = BatchStarted(plan.total, plan.model, plan.estimated_tokens)
         recorded = new_event(batch_id, seen.project_id, started, attachments=blocks)
         self.run(self.journal.record(Decision([recorded])))
 
