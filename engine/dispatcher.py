@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import msgspec
 import structlog
 
+from engine.admission import Admission
 from engine.cutting import next_cuts
 from engine.options import EngineOptions
 from engine.routes import Route, paused_everywhere, route_of
@@ -91,6 +92,7 @@ class Dispatcher:
         self._options = options
         self._own = own
         self._clock = clock
+        self._admission = Admission(options.limits, clock)
         self._offers: dict[int, _Offer] = {}
         self._looked: dict[tuple[str, str], float] = {}
         self._space: tuple[float, int | None] = (float("-inf"), None)
@@ -176,10 +178,11 @@ class Dispatcher:
         """Cuts and offers chunks; answers why batches get none. `workers` are all there are, each with the
         routes it has paused."""
         running = {b.batch_id: b for b in batches if b.phase == "running"}
+        held_up = self._admission.held_up(b for b in running.values() if self._route(b) is not None)
         floor = await self._below_floor()
         reasons: dict[str, str] = {}
         for route, health in self._routes:
-            mine = [b for b in running.values() if self._route(b) == route.name]
+            mine = [b for b in running.values() if self._route(b) == route.name and b.batch_id not in held_up]
             reason = floor or self._paused(route, health, workers) or (None if workers else _NO_WORKER)
             if reason is None:
                 on_route = {b.batch_id for b in mine}
@@ -196,7 +199,7 @@ class Dispatcher:
                 reasons[batch.batch_id] = (
                     f"waiting for an upstream that serves model {batch.model!r}: none is set"
                 )
-        return reasons
+        return reasons | held_up
 
     async def _fill(
         self,

@@ -1,8 +1,8 @@
 """Which batches of a project have room, and which wait for it: pure decisions over what is queued.
 
 A batch takes room in the queue from its first line handed out until its last line has an outcome, or until it
-is cancelled or expires. One that does not fit waits, and who came later waits behind it; so a large batch is
-not passed by small ones for ever. What could never fit is refused when its input is validated.
+is cancelled or its time is over. One that does not fit waits, and who came later waits behind it; so a large
+batch is not passed by small ones for ever. What could never fit is refused when its input is validated.
 """
 
 from collections.abc import Iterable, Mapping
@@ -44,7 +44,7 @@ def queue_of(project_id: str, batches: Iterable[OpenBatch], limits: Limits) -> Q
     they fit; a queue that is empty takes any batch, so that one larger than a limit that was lowered since
     stops nobody for ever.
     """
-    running = [batch for batch in batches if batch.phase == "running"]
+    running = [batch for batch in batches if batch.phase == "running" and batch.expires_in > 0]
     used = sum((room_of(batch) for batch in running if batch.next_line), Room())
     wanted, reasons = Room(), dict[str, str]()
     first: str | None = None

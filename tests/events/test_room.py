@@ -79,10 +79,11 @@ def test_each_limit_holds_up() -> None:
     assert reason(running_batches=1) == ("waiting for room: with it 2 of 1 running batches in project search")
 
 
-def test_only_batches_that_run_take_room() -> None:
+def test_only_batches_that_run_in_their_time_take_room() -> None:
     others = [batch(1, 99, next_line=9, phase=phase) for phase in ("planning", "stopping", "finalizing")]
     done = batch(2, 5, next_line=5)
-    assert queue_of(PROJECT, [*others, done, batch(3, 10)], Limits(queued_lines=10)).reasons == {}
+    late = msgspec.structs.replace(batch(2, 9, next_line=1), expires_in=0.0)
+    assert queue_of(PROJECT, [*others, done, late, batch(3, 10)], Limits(queued_lines=10)).reasons == {}
 
 
 def test_an_empty_queue_takes_what_a_lowered_limit_would_never_let_in() -> None:
