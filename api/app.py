@@ -4,7 +4,7 @@ from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.routes import HTTPRoute
 
-from api import health, models
+from api import health, limits, models
 from api.auth import require_key
 from api.batches import batches, retry, validation
 from api.batches import events as batch_events
@@ -49,6 +49,7 @@ def create_app(services: ApiServices) -> Litestar:
             uploads.add_part,
             uploads.complete_upload,
             uploads.cancel_upload,
+            limits.retrieve_limits,
             models.list_models,
             models.retrieve_model,
             webhook_endpoints.create_endpoint,

@@ -16,6 +16,7 @@ from api.rates import rate_headers, too_often
 from api.request import Identity
 from api.scopes import require_scope
 from api.services import ApiServices
+from api.token_room import token_limit
 from events.errors import KeyExpired
 from events.key import secret_digest
 
@@ -54,6 +55,10 @@ async def require_key(
         if standing.wait:
             raise too_often(limit, standing, seen.project_id)
     require_scope(handler, seen.state.scopes)
+    limits = services.options.limits.of(seen.project_id)
+    if limits.queued_tokens:
+        room = await services.token_room.standing(services.board, limits, seen.project_id)
+        state["rate_headers"] = state.get("rate_headers", []) + rate_headers(token_limit(limits), room)
 
 
 def masked(secret: str) -> str:

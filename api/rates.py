@@ -18,7 +18,7 @@ import msgspec
 from api.errors import ApiError
 
 LIMITED: Final = "requests"
-"""The error's type; `tokens` would be the other one."""
+"""The error's type; the other one, `tokens`, is never sent: what has no room for its tokens waits."""
 CODE: Final = "rate_limit_exceeded"
 
 
@@ -54,12 +54,23 @@ class Rates:
 
     def take(self, limit: Limit, project_id: str) -> Standing:
         """Takes one from the bucket of a project, if there is one in it."""
-        now, pace = self._clock(), limit.most / limit.seconds
-        bucket = self._buckets.setdefault((limit.what, project_id), _Bucket(limit.most, now))
-        tokens = min(limit.most, bucket.tokens + (now - bucket.at) * pace)
-        wait = 0.0 if tokens >= 1 else (1 - tokens) / pace
-        bucket.tokens, bucket.at = (tokens if wait else tokens - 1), now
+        bucket, pace = self._filled(limit, project_id), limit.most / limit.seconds
+        wait = 0.0 if bucket.tokens >= 1 else (1 - bucket.tokens) / pace
+        if not wait:
+            bucket.tokens -= 1
         return Standing(int(bucket.tokens), (limit.most - bucket.tokens) / pace, wait)
+
+    def left(self, limit: Limit, project_id: str) -> int:
+        """What is in the bucket of a project."""
+        return int(self._filled(limit, project_id).tokens)
+
+    def _filled(self, limit: Limit, project_id: str) -> _Bucket:
+        """The bucket as it is now."""
+        now = self._clock()
+        bucket = self._buckets.setdefault((limit.what, project_id), _Bucket(limit.most, now))
+        flowed = (now - bucket.at) * limit.most / limit.seconds
+        bucket.tokens, bucket.at = min(limit.most, bucket.tokens + flowed), now
+        return bucket
 
 
 def too_often(limit: Limit, standing: Standing, project_id: str) -> ApiError:

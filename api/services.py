@@ -1,6 +1,7 @@
 """What the API is given to work with, and the limits it keeps."""
 
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -9,6 +10,7 @@ from api.model_source import ModelSource
 from api.open_streams import OpenStreams
 from api.rates import Limit, Rates
 from api.slots import Slots
+from api.token_room import TokenRoom
 from api.turns import Turns
 from api.webhooks.services import WebhookServices
 from events.journal import Journal
@@ -62,7 +64,7 @@ class ApiOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApiServices(msgspec.Struct, frozen=True):
-    """The long-lived collaborators of every request."""
+    """The long-lived collaborators of every request. `coming` are bytes of uploads under way, by project."""
 
     journal: Journal
     board: WorkBoard
@@ -76,3 +78,5 @@ class ApiServices(msgspec.Struct, frozen=True):
     failure_reads: Slots = msgspec.field(default_factory=lambda: Slots(FAILURE_READS))
     turns: Turns = msgspec.field(default_factory=Turns)
     rates: Rates = msgspec.field(default_factory=Rates)
+    token_room: TokenRoom = msgspec.field(default_factory=TokenRoom)
+    coming: Counter[str] = msgspec.field(default_factory=Counter)

@@ -187,6 +187,11 @@ class ReadModels:
         async with self._database.reading() as connection:
             return [row["id"] for row in await connection.fetch(_SQL["overdue"], KINDS[kind], limit)]
 
+    async def kept(self, project_id: str) -> int:
+        """Bytes of a project's files, and of its uploads on their way, which count as long as they will be."""
+        async with self._database.reading() as connection:
+            return cast(int, await connection.fetchval(_SQL["kept"], project_id))
+
     async def named(self, storage_keys: Sequence[str]) -> set[str]:
         """Which of some storage keys belong to a file that was recorded, gone or not. What no row names is
         looked for in the log itself: whether an object may be deleted must not hang on rows."""

@@ -20,6 +20,7 @@ from api.expiry import BATCH_FILE_SECONDS
 from api.files.purposes import BATCH
 from api.idempotency import HEADER, conflict, idempotency_key
 from api.ids import fresh_batch_id, keyed_batch_id, looking_for
+from api.quota import place_for
 from api.request import ApiRequest, origin, services_of
 from api.scopes import needs
 from api.services import ApiServices
@@ -76,16 +77,18 @@ async def _make(
     if not len(lines):
         raise _nothing_to_retry(old.id, wanted.group)
     await require_space(services, 0)
-    stored = await _stored(services, old, lines)
-    # From here on the bytes stay whatever happens: an append whose answer is lost may have been recorded.
-    try:
-        await services.journal.record(renewal(old, wanted, new_id, fresh_file_id(), stored, metadata))
-    except VersionConflict as twin:
-        if key is None:
-            raise
-        await discard(services.store, stored, twin)
-        if not await _made(services, old, wanted, new_id, key):
-            raise
+    async with place_for(services, old.project_id, 1) as place:
+        stored = await _stored(services, old, lines)
+        await place.keep(stored)
+        # From here on the bytes stay whatever happens: an append whose answer is lost may have been recorded.
+        try:
+            await services.journal.record(renewal(old, wanted, new_id, fresh_file_id(), stored, metadata))
+        except VersionConflict as twin:
+            if key is None:
+                raise
+            await discard(services.store, stored, twin)
+            if not await _made(services, old, wanted, new_id, key):
+                raise
 
 
 async def _made(services: ApiServices, old: Seen[Batch], wanted: RetryRequest, new_id: str, key: str) -> bool:

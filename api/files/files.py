@@ -15,8 +15,9 @@ from api.files.purposes import DOWNLOADED
 from api.files.ranges import Span, Unsatisfiable, asked_span
 from api.idempotency import HEADER, conflict, idempotency_key
 from api.ids import keyed_file_id, looking_for, plausible
-from api.multipart import Form
+from api.multipart import FORM_BYTES, Form
 from api.paging import files_limit, newest_first
+from api.quota import place_for
 from api.request import READ, ApiRequest, origin, services_of
 from api.scopes import needs
 from api.space import require_space
@@ -40,18 +41,23 @@ async def upload_file(request: ApiRequest) -> FileObject:
     key = idempotency_key(request.headers.get(HEADER), None)
     body = pieces_of(request, services.options.max_form_bytes)
     form = Form(request.headers.get("content-type", ""), body)
-    await require_space(services, announced_bytes(request) or 0)
-    sent = await FileForm(services.store, services.options).read(form)
+    announced = announced_bytes(request) or 0
+    await require_space(services, announced)
     project_id = request.auth.project_id
     file_id = fresh_file_id() if key is None else keyed_file_id(project_id, key)
-    # From here on the bytes stay whatever happens: an append whose answer is lost may have been recorded.
-    try:
-        await services.journal.record(arrival(sent, file_id, project_id, uuid4(), origin(request)))
-    except VersionConflict as twin:
-        if key is None:
-            raise
-        await discard(services.store, sent.stored, twin)
-        _require_same(sent, await services.journal.models.find(File, file_id, project_id), key)
+    known = key is not None and await services.journal.models.find(File, file_id, project_id) is not None
+    async with place_for(services, project_id, 0 if known else max(1, announced - FORM_BYTES)) as place:
+        sent = await FileForm(services.store, services.options).read(form)
+        if not known:
+            await place.keep(sent.stored)
+        # From here on the bytes stay whatever happens: an append whose answer is lost may have been recorded.
+        try:
+            await services.journal.record(arrival(sent, file_id, project_id, uuid4(), origin(request)))
+        except VersionConflict as twin:
+            if key is None:
+                raise
+            await discard(services.store, sent.stored, twin)
+            _require_same(sent, await services.journal.models.find(File, file_id, project_id), key)
     return file_object(await services.journal.models.get(File, file_id, project_id))
 
 

@@ -18,6 +18,7 @@ from api.errors import ApiError, no_such_upload
 from api.files.purposes import BATCH
 from api.ids import looking_for
 from api.multipart import FORM_BYTES, Form
+from api.quota import place_for
 from api.request import ApiRequest, origin, services_of
 from api.scopes import needs
 from api.services import ApiServices
@@ -55,13 +56,14 @@ async def create_upload(request: ApiRequest) -> UploadObject:
     created = parse_upload_request(await whole_body(request), services.options)
     await require_space(services, created.size)
     upload_id, project_id = fresh_upload_id(), request.auth.project_id
-    await services.journal.record(
-        Decision(
-            [new_event(upload_id, project_id, created, event_id=uuid4(), metadata=origin(request))],
-            rows=[Row("upload", upload_id, project_id)],
-            expect={upload_id: 0},
+    async with place_for(services, project_id, created.size):
+        await services.journal.record(
+            Decision(
+                [new_event(upload_id, project_id, created, event_id=uuid4(), metadata=origin(request))],
+                rows=[Row("upload", upload_id, project_id)],
+                expect={upload_id: 0},
+            )
         )
-    )
     return upload_object(await services.journal.models.get(Upload, upload_id, project_id))
 
 

@@ -40,6 +40,14 @@ WHERE expires_at <= floor(extract(epoch FROM now()))::bigint AND expires_at IS N
   AND kind = $1 AND parked IS NULL
 ORDER BY expires_at LIMIT $2
 
+-- name: kept
+-- Bytes of a project's files, and of its uploads on their way; of a row that no program has written forward yet,
+-- those that its first event says.
+SELECT coalesce(sum(coalesce(m.bytes, (
+           SELECT substring(e.data FROM '[{,]"size":(\d+)')::bigint FROM events e
+           WHERE e.stream_id = m.id AND e.version = 1))), 0)::bigint
+FROM read_models m WHERE m.project_id = $1 AND m.kind IN ('file', 'upload') AND NOT m.hidden
+
 -- name: cursor
 -- Where in the list an object stands, gone or not.
 SELECT created_at FROM read_models WHERE id = $1 AND kind = $2 AND project_id = $3

@@ -109,6 +109,7 @@ class Served:
         self.models = services.models
         self.store = store
         self.rates = services.rates
+        self.token_room = services.token_room
         self.deliveries = services.webhooks.deliveries
         self.streams = services.streams
         self.folder = folder
@@ -179,12 +180,16 @@ class Served:
 
 @asynccontextmanager
 async def listening(
-    database_url: str, folder: Path, options: ApiOptions, key: WebhookKey | None = WEBHOOK_KEY
+    database_url: str,
+    folder: Path,
+    options: ApiOptions,
+    key: WebhookKey | None = WEBHOOK_KEY,
+    poster: type[WebhookPoster] = WebhookPoster,
 ) -> AsyncIterator[Served]:
-    """The API on a free port of this process, served by the running loop."""
+    """The API on a free port of this process, served by the running loop; `poster` is who calls webhooks."""
     database = await Database.open(database_url)
     store = SwitchableStore(LocalFolder(folder))
-    post = WebhookPoster(RULE, "batchmill/test", timeout=2.0)
+    post = poster(RULE, "batchmill/test", timeout=2.0)
     services = ApiServices(
         Journal(PostgresLog(database), ReadModels(database), LocalBus()),
         WorkBoard(database),
@@ -217,7 +222,11 @@ async def listening(
 
 @contextmanager
 def serving(
-    postgres: PostgresServer, template: str, folder: Path, options: ApiOptions = OPTIONS
+    postgres: PostgresServer,
+    template: str,
+    folder: Path,
+    options: ApiOptions = OPTIONS,
+    poster: type[WebhookPoster] = WebhookPoster,
 ) -> Iterator[Served]:
     """The API over a fresh database, served by a thread."""
     started: Future[tuple[Served, asyncio.Event]] = Future()
@@ -226,7 +235,7 @@ def serving(
         try:
             async with (
                 postgres.new_database(template) as fresh,
-                listening(fresh.app_url, folder, options) as served,
+                listening(fresh.app_url, folder, options, poster=poster) as served,
             ):
                 stop = asyncio.Event()
                 started.set_result((served, stop))

@@ -27,6 +27,7 @@ NEEDED: dict[str, Scope] = {
     "GET /v1/batches/{batch_id}/results": "read",
     "POST /v1/batches/{batch_id}/retry": "write",
     "POST /v1/batchmill/validate": "write",
+    "GET /v1/batchmill/limits": "read",
     "POST /v1/batchmill/webhook_endpoints/{endpoint_id}/enable": "admin",
     "GET /v1/batchmill/webhook_endpoints/{endpoint_id}/deliveries": "read",
     "POST /v1/batchmill/webhook_endpoints/{endpoint_id}/deliveries/{delivery_id}/redeliver": "admin",
