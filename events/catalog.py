@@ -13,6 +13,8 @@ from uuid import UUID, uuid4
 import msgspec
 
 from events import batch, file, key, upload
+from events.audit import keys as audit_keys
+from events.audit.keys import AuditEvent
 from events.batch import BatchEvent
 from events.errors import UnknownEvent
 from events.event import Attachment, NewEvent, RecordedEvent
@@ -22,8 +24,15 @@ from events.upload import UploadEvent
 from events.webhooks import endpoint as webhook_endpoint
 from events.webhooks.endpoint import WebhookEndpointEvent
 
-Event = BatchEvent | FileEvent | KeyEvent | UploadEvent | WebhookEndpointEvent
-State = batch.Batch | file.File | key.Key | upload.Upload | webhook_endpoint.WebhookEndpoint
+Event = BatchEvent | FileEvent | KeyEvent | UploadEvent | WebhookEndpointEvent | AuditEvent
+State = (
+    batch.Batch
+    | file.File
+    | key.Key
+    | upload.Upload
+    | webhook_endpoint.WebhookEndpoint
+    | audit_keys.AuditKeys
+)
 Plain = dict[str, object]
 
 TYPES: Final[Mapping[str, type[Event]]] = {
@@ -57,6 +66,7 @@ TYPES: Final[Mapping[str, type[Event]]] = {
         webhook_endpoint.WebhookEndpointDisabled,
         webhook_endpoint.WebhookEndpointEnabled,
         webhook_endpoint.WebhookEndpointDeleted,
+        audit_keys.AuditKeyAdopted,
     )
 }
 
@@ -73,6 +83,7 @@ _KINDS: Final[Mapping[str, type[State]]] = {
     "key_": key.Key,
     "upload_": upload.Upload,
     "we_": webhook_endpoint.WebhookEndpoint,
+    audit_keys.STREAM: audit_keys.AuditKeys,
 }
 """What a stream is a stream of, by how its id begins."""
 
@@ -151,6 +162,8 @@ def fold(state: State | None, recorded: RecordedEvent) -> State:
         if isinstance(event, WebhookEndpointEvent):
             endpoint = _expect(state, webhook_endpoint.WebhookEndpoint)
             return webhook_endpoint.evolve(endpoint, event, second)
+        if isinstance(event, AuditEvent):
+            return audit_keys.evolve(_expect(state, audit_keys.AuditKeys), event, second)
         return batch.evolve(_expect(state, batch.Batch), event, second)
     except (TypeError, ValueError) as error:
         raise UnknownEvent(f"event {recorded.event_id} does not follow on its stream: {error}") from error

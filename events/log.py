@@ -14,7 +14,7 @@ import msgspec
 
 from events.event import Attachment, NewEvent, RecordedEvent
 
-Kind = Literal["batch", "file", "key", "upload", "webhook_endpoint"]
+Kind = Literal["batch", "file", "key", "upload", "webhook_endpoint", "audit_keys"]
 Phase = Literal["planning", "running", "stopping", "finalizing"]
 
 

@@ -12,6 +12,7 @@ from typing import Final, Generic, TypeVar, cast
 import asyncpg
 import msgspec
 
+from events.audit.keys import AuditKeys
 from events.batch import Batch
 from events.catalog import State, fold
 from events.database import Database
@@ -32,6 +33,7 @@ KINDS: Final[Mapping[object, Kind]] = {
     Key: "key",
     Upload: "upload",
     WebhookEndpoint: "webhook_endpoint",
+    AuditKeys: "audit_keys",
 }
 TAIL: Final = 1000
 """Most events folded into an answer; where a stream has more, the row is written forward first."""

@@ -131,7 +131,8 @@ class _Rebuilding:
             self._count["unknown"] += 1
             return
         self._count["parked"] += stream.parked is not None
-        self._count[_COUNTED[kind]] += 1
+        if kind in _COUNTED:
+            self._count[_COUNTED[kind]] += 1
         self._rows.append(_model_row(KINDS[kind], stream))
         if len(self._rows) >= _ROWS:
             await self._write_rows()

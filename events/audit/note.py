@@ -150,6 +150,17 @@ def parse_note(encoded: bytes | str) -> Note:
     return Note(text + "\n", parse_signatures(block))
 
 
+def parse_notes(encoded: str) -> list[Note]:
+    """Notes that stand one after the other, with a blank line after each; their texts have none. Raises
+    `MalformedNote`."""
+    blocks = encoded.split("\n\n")
+    if len(blocks) % 2 == 0 or blocks[-1]:
+        raise MalformedNote("the last of the notes is not whole")
+    return [
+        parse_note(f"{text}\n\n{block}\n") for text, block in zip(blocks[::2], blocks[1::2], strict=False)
+    ]
+
+
 def parse_signatures(block: str) -> tuple[Signature, ...]:
     """Signatures from their lines, each with its end. Raises `MalformedNote`."""
     lines = block.removesuffix("\n").split("\n")

@@ -16,7 +16,7 @@ EMPTY = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid();
 TRUNCATE events, attachments, read_models, batch_work, claims, workers, leaderships, checkpoints,
-    webhook_deliveries
+    webhook_deliveries, signed_checkpoints
 RESTART IDENTITY;
 """
 

@@ -118,6 +118,7 @@ def test_times_are_whole_seconds_by_the_clock_of_the_log() -> None:
         ("key_1", "Key"),
         ("upload_1", "Upload"),
         ("we_1", "WebhookEndpoint"),
+        ("audit-keys", "AuditKeys"),
         ("model_1", None),
     ],
 )

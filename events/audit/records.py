@@ -1,0 +1,87 @@
+"""What the audit reads and keeps in the database: leaves of the log, and the checkpoints that were signed.
+
+The table of checkpoints is for finding them. It proves nothing, since whoever owns the database may change
+it; each row is a note, and its signature does.
+"""
+
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from events.audit.checkpoint import Checkpoint, parse_checkpoint
+from events.audit.leaf import event_leaf
+from events.audit.note import Note, parse_note
+from events.database import Database
+from events.incarnation import current_incarnation
+from events.log import Leadership
+from events.statements import load_statements
+
+_SQL: Final = load_statements("events", "sql/audit.sql")
+
+
+class Leaf(msgspec.Struct, frozen=True):
+    """The leaf of the event at `position`, as its hash."""
+
+    position: int
+    hash: bytes
+
+
+class Signed(msgspec.Struct, frozen=True):
+    """A checkpoint and the note that it came in, of whose signatures nothing is known yet."""
+
+    checkpoint: Checkpoint
+    note: Note
+
+
+def parse_signed(encoded: bytes | str) -> Signed:
+    """The checkpoint in a note. Raises `MalformedNote`."""
+    note = parse_note(encoded)
+    return Signed(parse_checkpoint(note.text), note)
+
+
+class AuditRecords:
+    """Over a `Database`; every method raises `DatabaseUnavailable`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def incarnation(self) -> UUID:
+        """The incarnation that the log is in now."""
+        return await current_incarnation(self._database)
+
+    async def leaves(self, start: int, limit: int) -> list[Leaf]:
+        """The leaves of events from the position `start` on, in order."""
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(_SQL["leaves"], start, limit)
+        return [
+            Leaf(row["position"], event_leaf(row["digest"], row["stream_id"], row["version"])) for row in rows
+        ]
+
+    async def newest(self, incarnation: UUID) -> Signed | None:
+        """The newest checkpoint that was signed. Raises `MalformedNote` where the row was damaged."""
+        async with self._database.reading() as connection:
+            note: str | None = await connection.fetchval(_SQL["newest"], incarnation)
+        return None if note is None else parse_signed(note)
+
+    async def covering(self, incarnation: UUID, position: int) -> Signed | None:
+        """The first checkpoint that covers a position; None where none does yet. Raises as `newest`."""
+        async with self._database.reading() as connection:
+            note: str | None = await connection.fetchval(_SQL["covering"], incarnation, position)
+        return None if note is None else parse_signed(note)
+
+    async def keep(self, leadership: Leadership, incarnation: UUID, signed: Signed) -> Signed:
+        """Keeps what was signed, and says what is kept of that size: what was kept first stays. Moves the
+        follower's checkpoint, too. Raises `LeadershipLost`, and as `newest`."""
+        checkpoint = signed.checkpoint
+        async with self._database.writing() as connection:
+            kept: str = await connection.fetchval(
+                _SQL["keep"],
+                leadership.name,
+                leadership.token,
+                incarnation,
+                checkpoint.size,
+                checkpoint.root,
+                signed.note.encode(),
+            )
+        return parse_signed(kept)

@@ -1,0 +1,15 @@
+-- name: leaves
+-- What the leaves of the tree are made of, from a position on.
+SELECT position, stream_id, version, digest FROM events WHERE position >= $1 ORDER BY position LIMIT $2
+
+-- name: keep
+-- Keeps a signed checkpoint; see the function in migrations/0011_signed_checkpoints.sql.
+SELECT keep_checkpoint($1, $2, $3, $4, $5, $6)
+
+-- name: newest
+-- The newest signed checkpoint of an incarnation.
+SELECT note FROM signed_checkpoints WHERE incarnation = $1 ORDER BY size DESC LIMIT 1
+
+-- name: covering
+-- The first signed checkpoint of an incarnation that covers a position.
+SELECT note FROM signed_checkpoints WHERE incarnation = $1 AND size >= $2 ORDER BY size LIMIT 1
