@@ -44,6 +44,7 @@ COMMANDS = (
     Command("demo", "cli.demo.command:demo", "See a batch run, from upload to results."),
     Command("batches", "cli.remote.batches:app", "See and steer the batches of a running server."),
     Command("files", "cli.remote.files:app", "See and move the files of a running server."),
+    Command("limits", "cli.remote.limits:limits", "Show what a project may have on a running server."),
     Command("keys", "cli.keys:app", "Make, list and revoke the keys of projects."),
     Command("webhooks", "cli.webhooks:app", "Say who is told of the ends of batches."),
     Command("config", "cli.config:config", "Show the settings in force and where they came from."),

@@ -1,13 +1,17 @@
 """What a project may have, has and has left; what is over its quota is refused, and nothing else is."""
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
+from io import StringIO
 
 import msgspec
 import pytest
 
 from api.limits import LimitsObject
 from api.token_room import LOOK_AGAIN
+from cli.settings_sources import load
 from events.batch import BatchStarted
 from events.file import File
 from events.limits import Limits, ProjectLimits
@@ -15,23 +19,28 @@ from events.log import Board
 from events.read_models import model_write
 from tests.api.client import FORM, Answer, field, file, form
 from tests.api.serving import OPTIONS, Project, Served, serving
+from tests.api.test_how_to import EXAMPLE, FOLDER, request_line
 from tests.api.uploading import begun, cancel, complete, sent, wanted
 from tests.postgres import Database, PostgresServer
 
 LINE = b'{"custom_id":"a"}\n'
 QUOTA = 1_000
-LIMITS = ProjectLimits(
-    Limits(queued_lines=100, queued_tokens=5_000, running_batches=3, batches_per_hour=50, stored_bytes=QUOTA),
-    {"unlimited": Limits()},
+LIMITS = Limits(
+    queued_lines=100, queued_tokens=5_000, running_batches=3, batches_per_hour=50, stored_bytes=QUOTA
 )
+PAGE = FOLDER / "limit-projects.md"
 
 
 @pytest.fixture(scope="module")
 def limited(
     postgres_server: PostgresServer, migrated_template: Database, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
-    options = msgspec.structs.replace(OPTIONS, limits=LIMITS)
     folder = tmp_path_factory.mktemp("limited")
+    config = tmp_path_factory.mktemp("settings") / "batchmill.toml"
+    config.write_text(re.findall(r"^```toml\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)[0])
+    documented = load(environ={}, config=config).settings.limits
+    own = {"unlimited": Limits(), "search": documented.of("search")}
+    options = msgspec.structs.replace(OPTIONS, limits=ProjectLimits(LIMITS, own))
     with serving(postgres_server, migrated_template.name, folder, options) as running:
         yield running
 
@@ -239,3 +248,16 @@ def test_limits_are_of_ones_own_project(limited: Served) -> None:
     found = limits_of(other)
     assert (found.stored_bytes.used, found.queued_lines.used, found.running_batches.used) == (0, 0, 0)
     assert found.batches_per_hour.used == 0
+
+
+def test_what_the_page_shows_is_printed(limited: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, lines = limited.project("search"), [request_line(custom_id) for custom_id in "abc"]
+    project.client.uploaded(b"".join(lines))
+    run(limited, project, 3, sum(-(-len(line.rstrip()) // 4) for line in lines), handed_out=1)
+    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{limited.port}/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", project.key)
+    ((example, printed),) = EXAMPLE.findall(PAGE.read_text(encoding="utf-8"))
+    output = StringIO()
+    with redirect_stdout(output):
+        exec(example, {})
+    assert output.getvalue() == printed

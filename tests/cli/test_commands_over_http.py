@@ -46,6 +46,26 @@ def test_batches_are_listed_with_their_progress_and_why_they_wait(
     assert server.asked[0].headers["Authorization"] == "Bearer sk-hush"
 
 
+def test_the_limits_of_a_project_are_shown_with_what_is_left_and_who_waits(
+    server: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = {
+        "project": "search",
+        "queued_lines": {"limit": 5000, "used": 1200, "left": 3800},
+        "stored_bytes": {"limit": None, "used": 2048, "left": None},
+        "waiting": {"batches": 2, "lines": 9000, "tokens": 120_000},
+    }
+    server.answers("GET /batchmill/limits", told)
+    assert run(["limits"]) == ExitCode.OK
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert shown[0] == ["limit", "of", "search", "at", "most", "used", "left"]
+    assert ["queued_lines", "5,000", "1,200", "3,800"] in shown
+    assert ["stored_bytes", "any", "2,048"] in shown
+    assert shown[-1] == ["waiting", "2", "batches,", "9,000", "lines,", "120,000", "tokens"]
+    assert run(["limits", "--json"]) == ExitCode.OK
+    assert json.loads(capsys.readouterr().out) == told
+
+
 def test_a_long_list_is_fetched_page_by_page(
     server: ScriptedServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,7 +14,9 @@ from events.batch import BLOCKS_PER_GROUP, Batch, BatchCreated, BatchFailed, Bat
 from events.catalog import new_event
 from events.inputs.input_lines import InputLines
 from events.inputs.line_index import LINES_PER_BLOCK
+from events.inputs.planning import BYTES_PER_TOKEN
 from events.journal import Decision
+from events.limits import Limits, ProjectLimits
 from events.log import Board, Row
 from storage.store import ObjectMissing
 from tests.engine.recorded import ENDPOINT, PROJECT, RecordedBatch, World, request_line, world_on
@@ -139,6 +141,28 @@ async def test_a_file_that_was_not_there_fails_the_batch(world: World) -> None:
     (error,) = (await world.models.get(Batch, "batch_1")).state.errors
     assert (error.code, error.param, error.line) == ("invalid_request", "file_id", None)
     assert error.message == ("Cannot find file file-none, or organization proj_1 does not have access to it.")
+
+
+async def test_a_batch_that_is_larger_than_the_whole_queue_of_its_project_fails(world: World) -> None:
+    async def errors(**limits: int) -> list[tuple[str, str | None, int | None]]:
+        own = ProjectLimits(Limits(), {PROJECT: Limits(**limits)})
+        world.options = msgspec.structs.replace(world.options, limits=own)
+        batch = await world.created(requests(3))
+        await planner_of(world).plan(batch.id)
+        assert await world.board.open_batches([batch.id]) == []
+        return [(error.code, error.param, error.line) for error in (await batch.state()).errors]
+
+    assert await errors(queued_lines=2) == [("too_many_tasks", None, None)]
+    assert await errors(queued_tokens=3) == [("token_limit_exceeded", None, None)]
+
+
+async def test_what_is_queued_is_estimated_when_a_batch_starts(world: World) -> None:
+    batch = await world.created(requests(3))
+    await planner_of(world).plan(batch.id)
+    tokens = sum(-(-len(line) // BYTES_PER_TOKEN) for line in requests(3))
+    assert (await batch.state()).estimated_tokens == tokens
+    (on_board,) = await world.board.open_batches([batch.id])
+    assert (on_board.estimated_tokens, on_board.tokens_left) == (tokens, tokens)
 
 
 async def test_an_input_that_storage_has_lost_leaves_the_batch_validating_with_the_reason(

@@ -12,7 +12,7 @@ from events import migrate as migrating
 from events.errors import DatabaseUnavailable, SchemaRefused
 from events.file import File
 from events.migrate import ROLE, Migration, migrate, migrations, require_schema
-from tests.events.stage import open_stage
+from tests.events.stage import PROJECT, open_stage
 from tests.postgres import Database, PostgresServer
 
 NAMES = [migration.name for migration in migrations()]
@@ -65,6 +65,25 @@ async def test_what_was_there_before_expiry_was_noted_expires_too(
             await stage.project(File, id)
         assert await migrate(empty_database.owner_url, LOGIN) == NAMES[4:]
         assert await stage.models.overdue(File, 10) == [due]
+
+
+async def test_what_was_there_before_there_were_limits_counts_and_keeps_its_place(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [step for step in migrations() if step.number < 8]
+    with monkeypatch.context() as older:
+        older.setattr(migrating, "migrations", lambda: before)
+        await migrate(empty_database.owner_url, LOGIN)
+    async with open_stage(empty_database.app_url) as stage:
+        seen, unseen, gone = [await stage.file() for _ in range(3)]
+        await stage.project(File, seen)
+        await stage.delete_file(gone)
+        batches = [await stage.new_batch() for _ in range(3)]
+        assert await migrate(empty_database.owner_url, LOGIN) == NAMES[7:]
+        assert (
+            await stage.models.kept(PROJECT) == 2 * (await stage.models.get(File, unseen)).state.created.size
+        )
+        assert [batch.batch_id for batch in await stage.board.open_batches_of(PROJECT)] == batches
 
 
 async def test_a_step_stands_back_while_others_hold_its_table(
