@@ -9,6 +9,7 @@ from litestar.enums import HttpMethod
 from litestar.types import Method
 
 from api.services import ApiServices
+from events.origin import Origin
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -31,6 +32,4 @@ def services_of(request: ApiRequest) -> ApiServices:
 
 def origin(request: ApiRequest) -> str:
     """The metadata of an event that a request causes: whose key, and which request."""
-    return msgspec.json.encode(
-        {"actor": request.auth.key_id, "request": request.scope["state"]["request_id"]}
-    ).decode()
+    return Origin(request.auth.key_id, request=request.scope["state"]["request_id"]).metadata()

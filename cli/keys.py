@@ -31,11 +31,11 @@ from events.key import (
     restriction,
 )
 from events.log import Row
+from events.origin import OPERATOR
 from events.read_models import ReadModels, Seen
 
 DEFAULT_PROJECT: Final = "default"
 _PROJECT: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_ACTOR: Final = '{"actor":"operator"}'
 KeyState = Literal["active", "expired", "revoked"]
 
 app = App(
@@ -211,7 +211,7 @@ async def create_key(
     """Records a new key and returns its id. Raises `VersionConflict` where `key_id` is taken."""
     key_id = key_id or "key_" + secrets.token_hex(12)
     command = CreateKey(created, restricted)
-    events = [new_event(key_id, project, event, metadata=_ACTOR) for event in decide(None, command)]
+    events = [new_event(key_id, project, event, metadata=OPERATOR) for event in decide(None, command)]
     row = Row("key", key_id, project, label=created.sha256)
     await journal.record(Decision(events, rows=[row], expect={key_id: 0}))
     return key_id
@@ -255,7 +255,7 @@ async def _require_open(models: ReadModels, secret_sha256: str) -> None:
 
 def _revocation(seen: Seen[Key]) -> Decision:
     events = decide(seen.state, RevokeKey())
-    return Decision([new_event(seen.id, seen.project_id, event, metadata=_ACTOR) for event in events])
+    return Decision([new_event(seen.id, seen.project_id, event, metadata=OPERATOR) for event in events])
 
 
 def _listed(key: Seen[Key], now: int) -> ListedKey:

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Final
+from typing import Annotated
 
 import msgspec
 from cyclopts import App, Parameter
@@ -16,6 +16,7 @@ from cli.settings import Settings
 from cli.settings_sources import load
 from events.errors import SettingsError
 from events.journal import Journal
+from events.origin import OPERATOR
 from events.read_models import Seen
 from events.webhooks.deliveries import Delivery, WebhookDeliveries
 from events.webhooks.endpoint import (
@@ -30,7 +31,6 @@ from events.webhooks.sample import send_sample
 from events.webhooks.secret import WebhookKey
 from events.webhooks.url import url_refusal
 
-_ACTOR: Final = '{"actor":"operator"}'
 Project = Annotated[str, Parameter(help="The project whose batches are told of.")]
 
 app = App(
@@ -81,7 +81,7 @@ def create(
     async def make() -> tuple[Seen[WebhookEndpoint], str]:
         async with _room(config) as room:
             room.require(url)
-            return await room.endpoints.create(project, name, url, types, _ACTOR)
+            return await room.endpoints.create(project, name, url, types, OPERATOR)
 
     seen, secret = asyncio.run(make())
     _tell_secret(seen, secret, json=json)
@@ -144,7 +144,7 @@ def update(
         async with _room(config) as room:
             if url is not None:
                 room.require(url)
-            await room.endpoints.change(None, endpoint_id, command, _ACTOR)
+            await room.endpoints.change(None, endpoint_id, command, OPERATOR)
 
     asyncio.run(change())
     print(f"Endpoint {endpoint_id} is changed.", file=sys.stderr)
@@ -165,7 +165,7 @@ def rotate(
 
     async def change() -> tuple[Seen[WebhookEndpoint], str]:
         async with _room(config) as room:
-            return await room.endpoints.rotate(None, endpoint_id, keep_old=keep_old, metadata=_ACTOR)
+            return await room.endpoints.rotate(None, endpoint_id, keep_old=keep_old, metadata=OPERATOR)
 
     seen, secret = asyncio.run(change())
     _tell_secret(seen, secret, json=json)
@@ -180,7 +180,7 @@ def enable(endpoint_id: str, *, config: Config = None) -> None:
 
     async def change() -> None:
         async with _room(config) as room:
-            await room.endpoints.change(None, endpoint_id, EnableWebhookEndpoint(), _ACTOR)
+            await room.endpoints.change(None, endpoint_id, EnableWebhookEndpoint(), OPERATOR)
 
     asyncio.run(change())
     print(f"Endpoint {endpoint_id} is enabled.", file=sys.stderr)
@@ -195,7 +195,7 @@ def delete(endpoint_id: str, *, config: Config = None) -> None:
 
     async def change() -> None:
         async with _room(config) as room:
-            await room.endpoints.change(None, endpoint_id, DeleteWebhookEndpoint(), _ACTOR)
+            await room.endpoints.change(None, endpoint_id, DeleteWebhookEndpoint(), OPERATOR)
 
     asyncio.run(change())
     print(f"Endpoint {endpoint_id} is deleted.", file=sys.stderr)

@@ -25,6 +25,7 @@ from events.errors import BusUnavailable, NotFound, UnknownEvent
 from events.failpoint import at
 from events.journal import Decision, Journal
 from events.log import Board, Leadership
+from events.origin import Origin
 from events.read_models import Seen
 from events.work import OpenBatch, WorkBoard
 from storage.store import StorageError, Store
@@ -38,6 +39,7 @@ LOOK_AGAIN: Final = 1.0
 """Seconds between two notices that a batch needs a hand."""
 FREE_CLAIMS: Final = 1000
 _NO_WORKER: Final = "waiting for a worker"
+_ORIGIN: Final = Origin("dispatcher").metadata()
 BREATH: Final = 0.01
 """Seconds between two passes, however fast the log grows."""
 NOT_YET: Final = {BatchCreated.__name__, LOOK}
@@ -150,7 +152,7 @@ class Dispatcher:
         def expire(seen: Seen[Batch]) -> Decision:
             return Decision(
                 [
-                    new_event(batch.batch_id, batch.project_id, event, metadata='{"actor":"dispatcher"}')
+                    new_event(batch.batch_id, batch.project_id, event, metadata=_ORIGIN)
                     for event in decide(seen.state, ExpireBatch())
                 ],
                 board=Board(

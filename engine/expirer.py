@@ -16,6 +16,7 @@ from events.errors import NotFound, UnknownEvent
 from events.file import ExpireFile, File
 from events.journal import Decision, Journal
 from events.log import Leadership, Row
+from events.origin import Origin
 from events.read_models import Seen
 from events.upload import ExpireUpload, Upload
 
@@ -23,7 +24,7 @@ _logger = structlog.get_logger()
 EVERY: Final = 10.0
 """Seconds between two looks: about as much may an object outlive its time."""
 AT_ONCE: Final = 1000
-_METADATA: Final = '{"actor":"expirer"}'
+_ORIGIN: Final = Origin("expirer").metadata()
 
 S = TypeVar("S", bound=State)
 
@@ -66,7 +67,7 @@ class Expirer:
 def _of_file(seen: Seen[File]) -> Decision:
     return Decision(
         [
-            new_event(seen.id, seen.project_id, event, metadata=_METADATA)
+            new_event(seen.id, seen.project_id, event, metadata=_ORIGIN)
             for event in file.decide(seen.state, ExpireFile())
         ],
         rows=[Row("file", seen.id, seen.project_id, hidden=True)],
@@ -76,7 +77,7 @@ def _of_file(seen: Seen[File]) -> Decision:
 def _of_upload(seen: Seen[Upload]) -> Decision:
     return Decision(
         [
-            new_event(seen.id, seen.project_id, event, metadata=_METADATA)
+            new_event(seen.id, seen.project_id, event, metadata=_ORIGIN)
             for event in upload.decide(seen.state, ExpireUpload())
         ],
         rows=[Row("upload", seen.id, seen.project_id, hidden=True)],

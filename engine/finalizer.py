@@ -28,6 +28,7 @@ from events.inputs.input_lines import INLINE_BYTES, InputLines
 from events.inputs.request_line import custom_id_and_body
 from events.journal import Decision, Journal
 from events.log import Board, Row
+from events.origin import Origin
 from events.outcomes.flush_body import ResultsDamaged
 from events.outcomes.lines import UNRUN
 from events.read_models import Seen
@@ -36,6 +37,7 @@ from storage.store import StorageError, Store, Stored
 _logger = structlog.get_logger()
 PURPOSE: Final = "batch_output"
 """Of both files: the API has no other word for the error file."""
+_ORIGIN: Final = Origin("finalizer").metadata()
 STRETCH: Final = 256
 """Lines that were never run and are written together: a few milliseconds of work."""
 
@@ -104,7 +106,7 @@ class Finalizer:
             return Decision(
                 events=[
                     *(event for event, _ in created),
-                    *(new_event(seen.id, seen.project_id, event) for event in closing),
+                    *(new_event(seen.id, seen.project_id, event, metadata=_ORIGIN) for event in closing),
                 ],
                 rows=[row for _, row in created],
                 board=Board(seen.id, seen.project_id, phase=None, revoke=True),
@@ -144,7 +146,7 @@ class Finalizer:
             batch_id=seen.id,
         )
         row = Row("file", file_id, seen.project_id, label=PURPOSE, stored=stored.key)
-        return new_event(file_id, seen.project_id, created), row
+        return new_event(file_id, seen.project_id, created, metadata=_ORIGIN), row
 
     async def _result_lines(self, seen: Seen[Batch]) -> AsyncGenerator[Stretch, None]:
         """One line of a result file for each line of the batch, in line order, in stretches."""
@@ -194,7 +196,10 @@ def _begin(seen: Seen[Batch]) -> Decision:
     if not batch.stopping and batch.completed + batch.failed < batch.total:
         return Decision([])
     return Decision(
-        [new_event(seen.id, seen.project_id, event) for event in decide(batch, FinalizeBatch())],
+        [
+            new_event(seen.id, seen.project_id, event, metadata=_ORIGIN)
+            for event in decide(batch, FinalizeBatch())
+        ],
         board=Board(seen.id, seen.project_id, phase="finalizing", revoke=True),
     )
 

@@ -5,6 +5,7 @@ The thinking is in `events.planning`; here is the reading, off the event loop, a
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 import structlog
 
@@ -26,10 +27,12 @@ from events.inputs.planning import Plan, Planning, cannot_find, fitting
 from events.inputs.validator import LineError, LineRules
 from events.journal import Decision, Journal
 from events.log import Board
+from events.origin import Origin
 from events.read_models import Seen
 from storage.store import Store
 
 _logger = structlog.get_logger()
+_ORIGIN: Final = Origin("planner").metadata()
 KnownModels = Callable[[], Awaitable[frozenset[str] | None]]
 READ_TIMEOUT = 60.0
 """Seconds for one small read of the input, from the planning thread."""
@@ -94,7 +97,7 @@ class Planner:
                         seen.id,
                         seen.project_id,
                         event,
-                        metadata='{"actor":"planner"}',
+                        metadata=_ORIGIN,
                         attachments=attachments,
                     )
                     for event in decide(seen.state, command)

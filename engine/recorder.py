@@ -20,6 +20,7 @@ from events.errors import DatabaseUnavailable, LogBusy
 from events.event import ATTACHMENT_BYTES, Attachment
 from events.journal import Journal
 from events.log import Flush
+from events.origin import Origin
 from events.outcomes.lines import LineOutcome, pack_block, pack_facts, root_digest
 
 _logger = structlog.get_logger()
@@ -189,7 +190,7 @@ class Recorder:
                 chunk.claim.project_id,
                 event,
                 event_id=chunk.next_event_id(),
-                metadata=f'{{"actor":"worker","process":"{chunk.worker_id}"}}',
+                metadata=Origin("worker", process=chunk.worker_id).metadata(),
                 lines=pack_facts(part, began_ms),
                 attachments=(attachment,),
             ),

@@ -26,6 +26,7 @@ from api.wire import list_object
 from events.batch import LAST_EVENTS, Batch
 from events.event import RecordedEvent
 from events.journal import Journal
+from events.origin import actor_of
 from events.tail import tail
 
 EVENTS_PER_PAGE: Final = 100
@@ -60,10 +61,6 @@ class BatchEventObject(msgspec.Struct, frozen=True, kw_only=True):
     data: msgspec.Raw
 
 
-class _Metadata(msgspec.Struct):
-    actor: str | None = None
-
-
 @route("/batches/{batch_id:str}/events", http_method=READ, status_code=200, opt=needs("read"))
 async def list_events(request: ApiRequest, batch_id: FromPath[str]) -> ASGIApp:
     """`GET /v1/batches/{batch_id}/events`: a page after the event `after`; with `Accept: text/event-stream`
@@ -96,7 +93,7 @@ def event_object(recorded: RecordedEvent) -> BatchEventObject:
         type=recorded.type,
         created_at=recorded.second,
         event_id=str(recorded.event_id),
-        actor=msgspec.json.decode(recorded.metadata, type=_Metadata).actor,
+        actor=actor_of(recorded.metadata),
         data=_shown_data(recorded),
     )
 

@@ -24,13 +24,14 @@ from events.file import CreateFile, FileCreated, fresh_file_id
 from events.file import decide as decide_file
 from events.journal import Decision
 from events.log import Board, Row
+from events.origin import Origin
 from events.read_models import Seen
 from storage.store import Stored
 
 WINDOW_DAYS: Final = 3650
 """A run has no deadline: whoever started it waits for it."""
 _DAY: Final = 86_400
-_ACTOR: Final = '{"actor":"run"}'
+_ORIGIN: Final = Origin("run").metadata()
 _PURPOSE: Final = "batch"
 
 
@@ -100,11 +101,11 @@ def creation(stored: Stored, name: str, endpoint: str, file_id: str, batch_id: s
     return Decision(
         [
             *(
-                new_event(file_id, DEFAULT_PROJECT, e, metadata=_ACTOR)
+                new_event(file_id, DEFAULT_PROJECT, e, metadata=_ORIGIN)
                 for e in decide_file(None, CreateFile(file))
             ),
             *(
-                new_event(batch_id, DEFAULT_PROJECT, e, metadata=_ACTOR)
+                new_event(batch_id, DEFAULT_PROJECT, e, metadata=_ORIGIN)
                 for e in decide_batch(None, CreateBatch(batch))
             ),
         ],

@@ -24,6 +24,7 @@ from events.catalog import new_event
 from events.errors import DatabaseUnavailable, LogBusy, NotFound, UnknownEvent
 from events.journal import Decision, Journal
 from events.log import Leadership
+from events.origin import Origin
 from events.read_models import Seen
 from events.webhooks.deliveries import PRUNED, DueDelivery, Settled, WebhookDeliveries
 from events.webhooks.endpoint import DisableWebhookEndpoint, WebhookEndpoint, decide
@@ -44,7 +45,7 @@ PRUNE_EVERY: Final = 600.0
 UNSIGNED_WAIT: Final = 60.0
 """Seconds until a message that could not be signed, or its endpoint not be read, is looked at again."""
 GONE: Final = 410
-_ACTOR: Final = '{"actor":"webhooks"}'
+_ORIGIN: Final = Origin("webhooks").metadata()
 
 
 class WebhookSender:
@@ -159,7 +160,7 @@ class WebhookSender:
     async def _disable(self, leadership: Leadership, endpoint_id: str) -> None:
         def disabling(seen: Seen[WebhookEndpoint]) -> Decision:
             events = decide(seen.state, DisableWebhookEndpoint(f"the receiver answered {GONE}"))
-            return Decision([new_event(seen.id, seen.project_id, e, metadata=_ACTOR) for e in events])
+            return Decision([new_event(seen.id, seen.project_id, e, metadata=_ORIGIN) for e in events])
 
         try:
             await self._journal.carry_out(WebhookEndpoint, endpoint_id, disabling, leadership=leadership)

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
+import msgspec
 import pytest
 from openai import ConflictError, NotFoundError, OpenAI
 from openai.types import Batch
 
 from events.batch import LinesCompleted
+from events.key import secret_digest
+from events.origin import Origin
 from tests.contract.mill import (
     CHAT,
     KEY,
@@ -38,6 +41,22 @@ TIMES = (
 )
 PER_LINE = {"input_tokens": 7, "output_tokens": 5, "total_tokens": 12}
 """What the tests' upstream says each of its answers used."""
+ACTORS = {
+    "KeyCreated": {"operator"},
+    "FileCreated": {"a key", "finalizer"},
+    "FileDeleted": {"a key"},
+    "BatchCreated": {"a key"},
+    "BatchCancelRequested": {"a key"},
+    "BatchStarted": {"planner"},
+    "BatchFailed": {"planner"},
+    "BatchExpiryReached": {"dispatcher"},
+    "LinesCompleted": {"worker"},
+    "BatchFinalizing": {"finalizer"},
+    "BatchCompleted": {"finalizer"},
+    "BatchExpired": {"finalizer"},
+    "BatchCancelled": {"finalizer", "a key"},
+}
+"""Who causes which events."""
 
 
 @pytest.fixture(scope="module")
@@ -246,6 +265,29 @@ async def bodies_and_digests(served: Mill, batch_id: str) -> tuple[int, int]:
         )
         assert row is not None
         return int(row[0]), int(row[1])
+    finally:
+        await connection.close()
+
+
+def test_every_event_says_whose_it_is_and_who_caused_it(client: OpenAI, served: Mill) -> None:
+    """All that this module's mill recorded until now, at least one batch."""
+    until_ended(client, submit(client, chat("line-0")))
+    key = "key_" + secret_digest(KEY)[:24]
+    for type_, project, metadata in asyncio.run(whole_log(served)):
+        assert project == "default"
+        assert KEY not in metadata
+        origin = msgspec.json.decode(metadata, type=Origin)
+        assert origin.actor in {key if actor == "a key" else actor for actor in ACTORS[type_]}, type_
+        assert (origin.request is not None) == (origin.actor == key)
+        assert (origin.process is not None) == (origin.actor == "worker")
+
+
+async def whole_log(served: Mill) -> list[tuple[str, str, str]]:
+    """Type, project and metadata of every event."""
+    connection = await asyncpg.connect(served.database)
+    try:
+        rows = await connection.fetch("SELECT type, project_id, metadata FROM events")
+        return [(row["type"], row["project_id"], row["metadata"]) for row in rows]
     finally:
         await connection.close()
 

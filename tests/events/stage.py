@@ -23,6 +23,7 @@ from events.database import Database
 from events.event import Attachment
 from events.file import FileCreated, FileDeleted
 from events.log import Board, Flush, Leadership, Row
+from events.origin import Origin
 from events.outcomes.lines import LineOutcome, pack_block, pack_facts, root_digest
 from events.postgres_log import PostgresLog
 from events.read_models import KINDS, ReadModels, model_write
@@ -95,7 +96,8 @@ class Stage:
         file_id = file_id or f"file-{secrets.token_hex(8)}"
         created = FileCreated("input.jsonl", "batch", 1_000, "00" * 32, f"objects/{file_id}", expires_after)
         row = Row("file", file_id, project, label="batch", stored=created.storage_key)
-        await self.log.append([new_event(file_id, project, created)], rows=[row], expect={file_id: 0})
+        event = new_event(file_id, project, created, metadata=Origin("key_1", request="req_1").metadata())
+        await self.log.append([event], rows=[row], expect={file_id: 0})
         return file_id
 
     async def delete_file(self, file_id: str, project: str = PROJECT) -> None:

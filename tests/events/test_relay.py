@@ -134,6 +134,7 @@ async def test_an_event_is_a_cloud_event_in_binary_mode(stage: Stage, bus: Rabbi
         "cloudEvents_time": recorded.recorded_at.isoformat().replace("+00:00", "Z"),
         "cloudEvents_dataschema": "urn:batchmill:event:FileCreated",
         "cloudEvents_project": "research",
+        "cloudEvents_actor": "key_1",
         "cloudEvents_streamversion": 1,
         "cloudEvents_position": "1",
     }
