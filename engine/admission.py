@@ -29,7 +29,8 @@ class Admission:
         """Of all batches that could run now, those that may not begin yet, each with the reason."""
         projects = defaultdict[str, list[OpenBatch]](list)
         for batch in batches:
-            projects[batch.project_id].append(batch)
+            if self._limits.of(batch.project_id).of_queue:
+                projects[batch.project_id].append(batch)
         reasons: dict[str, str] = {}
         for project_id, queued in projects.items():
             why = queue_of(project_id, queued, self._limits.of(project_id)).reasons

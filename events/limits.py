@@ -16,6 +16,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     running_batches: int = 0
     stored_bytes: int = 0
 
+    @property
+    def of_queue(self) -> bool:
+        """Whether batches may have to wait."""
+        return bool(self.queued_lines or self.queued_tokens or self.running_batches)
+
     def most_lines(self, most: int) -> int:
         """Lines that a batch may have where any may have `most`: one larger than the queue never fits."""
         return min(most, self.queued_lines or most)

@@ -47,21 +47,17 @@ def queue_of(project_id: str, batches: Iterable[OpenBatch], limits: Limits) -> Q
     running = [batch for batch in batches if batch.phase == "running" and batch.expires_in > 0]
     used = sum((room_of(batch) for batch in running if batch.next_line), Room())
     wanted, reasons = Room(), dict[str, str]()
-    first: str | None = None
     for batch in sorted(running, key=lambda batch: (batch.created_at, batch.batch_id)):
         if batch.next_line:
             continue
         room = room_of(batch)
         lack = _lack(used + room, limits) if used.batches else None
-        if first is None and lack is None:
+        if lack is None and not reasons:
             used += room
             continue
         wanted += room
-        if first is None:
-            first = batch.batch_id
-            reasons[first] = f"{NO_ROOM}with it {lack} in project {project_id}"
-        else:
-            reasons[batch.batch_id] = f"{NO_ROOM}behind {first} in project {project_id}"
+        why = "behind earlier batches of" if reasons else f"with it {lack} in"
+        reasons[batch.batch_id] = f"{NO_ROOM}{why} project {project_id}"
     return Queue(used, wanted, reasons)
 
 

@@ -12,6 +12,7 @@ from engine.dispatcher import Dispatcher
 from engine.finalizer import Finalizer
 from engine.routes import Route
 from events.batch import StartBatch
+from events.errors import LeadershipLost
 from events.limits import Limits, ProjectLimits
 from events.log import Board
 from events.rebuild import rebuild
@@ -84,7 +85,9 @@ async def test_batches_begin_in_order_as_there_is_room(world: World) -> None:
     assert (await on_board(large)).waiting == (
         f"waiting for room: with it 18 of 10 queued lines in project {PROJECT}"
     )
-    assert (await on_board(small)).waiting == (f"waiting for room: behind {large.id} in project {PROJECT}")
+    assert (await on_board(small)).waiting == (
+        f"waiting for room: behind earlier batches of project {PROJECT}"
+    )
 
     await finish(leader, first)
     assert await begun(large, small) == [True, False]
@@ -155,6 +158,14 @@ async def test_a_new_leader_and_a_rebuilt_board_let_in_nobody_else(world: World,
     assert await begun(first, waits, last) == [True, False, False]
     await finish(leader, first)
     assert await begun(waits, last) == [True, False]
+
+
+async def test_a_leader_that_was_replaced_lets_in_nobody(world: World) -> None:
+    waits, replaced = await planned(world, 10), world.leadership
+    assert await world.board.take_leadership(replaced.name, await world.board.observe(replaced.name))
+    with pytest.raises(LeadershipLost):
+        await leader_of(world).look_at_everything(replaced)
+    assert await begun(waits) == [False]
 
 
 async def test_each_project_has_a_queue_of_its_own(world: World) -> None:

@@ -54,13 +54,13 @@ def test_without_limits_nobody_waits() -> None:
     assert (queue.used, queue.wanted, queue.reasons) == (Room(1_000_000, 0, 20), Room(), {})
 
 
-def test_who_does_not_fit_is_told_which_limit_and_who_came_later_behind_whom() -> None:
+def test_who_does_not_fit_is_told_which_limit_and_who_came_later_that_others_go_first() -> None:
     batches = [batch(1, 90, next_line=10), batch(2, 80), batch(3, 1), batch(4, 1)]
     queue = queue_of(PROJECT, batches, Limits(queued_lines=100))
     assert queue.reasons == {
         "batch_2": "waiting for room: with it 160 of 100 queued lines in project search",
-        "batch_3": "waiting for room: behind batch_2 in project search",
-        "batch_4": "waiting for room: behind batch_2 in project search",
+        "batch_3": "waiting for room: behind earlier batches of project search",
+        "batch_4": "waiting for room: behind earlier batches of project search",
     }
     assert (queue.used, queue.wanted) == (Room(80, 0, 1), Room(82, 0, 3))
 
