@@ -217,6 +217,7 @@ def entries(options: ApiOptions) -> tuple[Entry, ...]:
                     codes=("idempotency_conflict",),
                     otherwise="The batch has not ended, or has no lines to run again. Not to be retried.",
                 ),
+                429: Refused(codes=("insufficient_quota",)),
                 507: Refused(),
             },
             gives={"batch_id": "/id"},

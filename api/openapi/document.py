@@ -208,8 +208,7 @@ def _refusals(op: Operation) -> Mapping[str, object]:
             told[str(status)] = {"$ref": f"#/components/responses/{refusals.COMMON[status].name}"}
             continue
         if status in refusals.COMMON:  # more is to be said of it here
-            more = f"{refusals.COMMON[status].says} Or: {refused.otherwise}"
-            refused = msgspec.structs.replace(refused, otherwise=more)
+            refused = refusals.COMMON[status].and_also(refused)
         examples: dict[str, object] = {}
         for parameter in unknown if status == 404 else ():
             assert parameter.unknown is not None

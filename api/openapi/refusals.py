@@ -27,6 +27,7 @@ CODES: Final[Mapping[str, str]] = {
     "missing_scope": "The key is not allowed to do this.",
     "model_not_found": "The upstream has no such model.",
     "rate_limit_exceeded": "The project asks too often; `retry-after` says when to ask again.",
+    "insufficient_quota": "The project may not store so much. Not to be retried.",
     "too_many_webhook_endpoints": "The project has as many webhook endpoints as it may.",
     "webhook_test_failed": "The receiver did not answer to the sample.",
 }
@@ -50,6 +51,11 @@ class Common(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     code: str | None = None
     headers: Sequence[str] = ()
+
+    def and_also(self, refused: Refused) -> Refused:
+        """The same with what an operation has to say of its own."""
+        words = [text for text in (self.says if self.nullable else None, refused.otherwise) if text]
+        return Refused(codes=(*self.codes, *refused.codes), otherwise=" Or: ".join(words) or None)
 
 
 COMMON: Final[Mapping[int, Common]] = {
