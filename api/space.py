@@ -1,4 +1,5 @@
-"""Whether there is room for what comes."""
+"""Whether there is room for what comes. How much there is nobody is told: by it one project could watch what
+others store."""
 
 import asyncio
 from shutil import disk_usage
@@ -13,8 +14,8 @@ async def require_space(services: ApiServices, coming: int) -> None:
     floor = services.options.free_space_floor
     if free is not None and free - coming < floor:
         raise storage_full(
-            f"The server has {free} bytes of free storage and keeps {floor} of them free, so it takes no "
-            f"upload of {coming} bytes. Delete files, or ask its operator for room."
+            f"The server keeps {floor} bytes of its storage free and has no room for an upload of {coming} "
+            "bytes. Delete files, or ask its operator for room."
         )
 
 
@@ -24,6 +25,6 @@ async def require_spill_space(services: ApiServices, coming: int) -> None:
     floor = services.options.free_space_floor
     if free - coming < floor:
         raise storage_full(
-            f"The server has {free} bytes free for temporary files and keeps {floor} of them free, so it "
-            f"checks no body of {coming} bytes. Ask its operator for room."
+            f"The server keeps {floor} bytes of its disk free, so it has no room to check a body of {coming} "
+            "bytes. Ask its operator for room."
         )

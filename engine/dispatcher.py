@@ -247,8 +247,9 @@ class Dispatcher:
             self._space = (self._clock(), free)
         if free is None or free >= self._options.free_space_floor:
             return None
+        # Clients read this, and may not see by how much: it tells what other projects store.
         floor = self._options.free_space_floor
-        return f"disk below floor: {free:,} bytes free, {floor:,} wanted (free_space_floor)"
+        return f"disk below floor: less than {floor:,} bytes free (free_space_floor)"
 
     def _route(self, batch: OpenBatch) -> str | None:
         route = route_of([route for route, _ in self._routes], batch.model or "")

@@ -150,7 +150,7 @@ def test_a_body_for_which_there_is_no_room_is_refused_before_it_is_kept(
     monkeypatch.setattr("api.space.disk_usage", nearly_full)
     answer = validate(project, GOOD)
     assert (answer.status, answer.headers["x-should-retry"]) == (507, "false")
-    assert f"keeps {OPTIONS.free_space_floor} of them free" in (answer.error["message"] or "")
+    assert f"keeps {OPTIONS.free_space_floor} bytes of its disk free" in (answer.error["message"] or "")
     assert validate(project, GOOD[1:-1]).status == 200
 
 
