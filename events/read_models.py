@@ -57,10 +57,13 @@ class Seen(msgspec.Struct, Generic[S], frozen=True):
 
 
 class Page(msgspec.Struct, Generic[S], frozen=True):
-    """A page of a list, in its order."""
+    """A page of a list, in its order, but for what this program cannot read: of that the ids are `unread`.
+    `last_id` is that of the last object, read or not."""
 
     objects: list[Seen[S]]
     has_more: bool
+    unread: Sequence[str] = ()
+    last_id: str | None = None
 
 
 class ModelWrite(msgspec.Struct, frozen=True):
@@ -131,14 +134,20 @@ class ReadModels:
         groups: dict[str, list[asyncpg.Record]] = {}
         for row in rows:
             groups.setdefault(row["id"], []).append(row)
-        objects = []
-        for id, group in list(groups.items())[:limit]:
+        objects, unread = [], []
+        ids = list(groups)[:limit]
+        for id in ids:
             # One row of another program must not take the others with it; whoever asks for it is told.
-            with suppress(UnknownEvent):
+            try:
+                group = groups[id]
                 seen = _folded(kind, group) if len(group) < TAIL else await self.find(kind, id, project_id)
-                if seen is not None:
-                    objects.append(seen)
-        return Page(objects, has_more=len(groups) > limit)
+            except UnknownEvent:
+                seen = None
+            if seen is None:
+                unread.append(id)
+            else:
+                objects.append(seen)
+        return Page(objects, len(groups) > limit, unread, ids[-1] if ids else None)
 
     async def key_of(self, secret_sha256: str) -> Seen[Key] | None:
         """The key, not revoked, that a secret's hex SHA-256 belongs to. Raises `KeyExpired`, and

@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from events.event import RecordedEvent
-from events.read_models import ModelWrite, ReadModels, Seen
+from events.read_models import ModelWrite, ReadModels
 from events.webhooks.deliveries import NewDelivery, WebhookDeliveries
 from events.webhooks.endpoint import WebhookEndpoint
 from events.webhooks.endpoints import MOST_ENDPOINTS
-from events.webhooks.event import announcement_of, delivery_id
+from events.webhooks.event import Announcement, announcement_of, delivery_id
 
 
 class WebhookAnnouncer:
@@ -25,7 +25,8 @@ class WebhookAnnouncer:
 
         The id of a message follows from its event and endpoint, so that what is handled again adds nothing:
         that it is added before the checkpoint moves, and not with it, makes no difference. An endpoint hears
-        of nothing that happened before it was made.
+        of nothing that happened before it was made. One that a newer program changed may hear of all: its
+        messages wait for a sender that can read it, and knows what it wants.
         """
         made = [delivery for event in events for delivery in await self._messages(event)]
         await self._deliveries.add(made)
@@ -38,20 +39,29 @@ class WebhookAnnouncer:
         if announcement is None:
             return []
         return [
-            NewDelivery(delivery_id(announcement.id, seen.id), seen.id, event.project_id, announcement)
-            async for seen in self._endpoints(event.project_id)
-            if seen.state.open
-            and announcement.type in seen.state.event_types
-            and seen.state.created_at <= announcement.happened_at
+            NewDelivery(delivery_id(announcement.id, id), id, event.project_id, announcement)
+            async for id in self._told(event.project_id, announcement)
         ]
 
-    async def _endpoints(self, project_id: str) -> AsyncIterator[Seen[WebhookEndpoint]]:
-        """Every endpoint of a project: a few more than it may have can be made at the same moment."""
+    async def _told(self, project_id: str, announcement: Announcement) -> AsyncIterator[str]:
+        """The endpoints of a project that are told. A few more than it may have can be made at the same
+        moment: so they are read in pages."""
         after: str | None = None
         while True:
             page = await self._models.page(WebhookEndpoint, project_id, after=after, limit=MOST_ENDPOINTS)
             for seen in page.objects:
-                yield seen
-            if not (page.has_more and page.objects):
+                if seen.parked is not None or _wants(seen.state, announcement):
+                    yield seen.id
+            for id in page.unread:
+                yield id
+            if not page.has_more:
                 return
-            after = page.objects[-1].id
+            after = page.last_id
+
+
+def _wants(endpoint: WebhookEndpoint, announcement: Announcement) -> bool:
+    return (
+        endpoint.open
+        and announcement.type in endpoint.event_types
+        and endpoint.created_at <= announcement.happened_at
+    )

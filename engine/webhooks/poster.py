@@ -1,15 +1,14 @@
 """Sends webhook messages over HTTP, by aiohttp, to nobody but who may be called.
 
-    URL ─▶ name looked up by threads of its own ─▶ address judged as its socket is made ─▶ POST ─▶ status
+    URL ─▶ name looked up by a thread of its own ─▶ address judged as its socket is made ─▶ POST ─▶ status
 
 The judgement stands where the connection is made: no name server, no redirect and no spelling of an address
 gets around it.
 """
 
-import asyncio
 import socket
+import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from ipaddress import ip_address
 from typing import Final
@@ -18,14 +17,13 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from events.webhooks.post import NotAnswered
+from engine.retry import retry_after
+from engine.webhooks.lookups import Lookups
+from events.webhooks.post import NotAnswered, PostAnswer
 from events.webhooks.public_address import AddressRule
 
 TIMEOUT: Final = 20.0
 CONNECT_TIMEOUT: Final = 10.0
-LOOKUPS: Final = 32
-"""Names looked up at once. They have threads of their own: a name server that does not answer holds up only
-messages, and none of what else waits for a thread."""
 _AddrInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[object, ...]]
 
 
@@ -39,13 +37,13 @@ class WebhookPoster:
 
     def __init__(self, rule: AddressRule, agent: str, *, timeout: float = TIMEOUT) -> None:
         self._timeout = timeout
-        self._lookups = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="webhook-name")
+        lookups = Lookups()
         self._sessions = {
             scheme: aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     limit=0,
                     force_close=True,
-                    resolver=_Resolver(self._lookups),
+                    resolver=_Resolver(lookups),
                     use_dns_cache=False,
                     socket_factory=partial(_judged_socket, rule, scheme == "https"),
                 ),
@@ -57,17 +55,18 @@ class WebhookPoster:
             for scheme in ("http", "https")
         }
 
-    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> PostAnswer:
         """See `WebhookPost.send`."""
         try:
             target = URL(url)
             response = await self._sessions[target.scheme].post(
                 target, data=body, headers=headers, allow_redirects=False
             )
-            # What it says beyond its status is of no interest: it is not read.
+            # What it says beyond its head is of no interest: it is not read.
             response.close()
-            return response.status
-        except (aiohttp.ClientError, OSError, ValueError, KeyError) as error:
+            return PostAnswer(response.status, retry_after(response.headers, time.time()))
+        # RuntimeError is what a closed session raises, and a system that has no thread left.
+        except (aiohttp.ClientError, OSError, ValueError, KeyError, RuntimeError) as error:
             failure = NotAnswered(_what(error, self._timeout))
         raise failure
 
@@ -75,20 +74,18 @@ class WebhookPoster:
         """Cuts what is under way."""
         for session in self._sessions.values():
             await session.close()
-        self._lookups.shutdown(wait=False, cancel_futures=True)
 
 
 class _Resolver(AbstractResolver):
-    """Looks names up as the system does, in given threads."""
+    """Looks names up as the system does."""
 
-    def __init__(self, threads: ThreadPoolExecutor) -> None:
-        self._threads = threads
+    def __init__(self, lookups: Lookups) -> None:
+        self._lookups = lookups
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        look_up = partial(socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM)
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        found = await self._lookups.addresses(host, port, family)
         return [
             ResolveResult(
                 hostname=host,
@@ -102,7 +99,7 @@ class _Resolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """The threads are another's."""
+        """Whatever is under way ends by itself."""
 
 
 def _judged_socket(rule: AddressRule, secure: bool, found: _AddrInfo) -> socket.socket:
@@ -133,6 +130,8 @@ def _what(error: Exception, timeout: float) -> str:
             return "the answer was no HTTP"
         case ValueError() | KeyError():
             return "its URL cannot be called"
+        case RuntimeError():
+            return "this server could not send it: it is ending, or out of threads"
         case _:
             return "the connection was cut before the answer"
 

@@ -8,6 +8,10 @@ SPREAD: Final = 0.2
 """Share of a wait by which it may be longer, so that what failed together is not tried again together."""
 
 
+LONGEST_ASKED: Final = 86_400.0
+"""Seconds that a receiver can put the next attempt off."""
+
+
 def wait_before_next(attempts: int, chance: float) -> float | None:
     """Seconds until the next attempt when `attempts` (at least 1) have failed; None: it is given up.
 
@@ -16,3 +20,8 @@ def wait_before_next(attempts: int, chance: float) -> float | None:
     if attempts > len(WAITS):
         return None
     return WAITS[attempts - 1] * (1 + SPREAD * chance)
+
+
+def no_sooner(wait: float, asked: float | None) -> float:
+    """The wait that the schedule says, or a longer one that the receiver asked for, within bounds."""
+    return max(wait, min(asked or 0.0, LONGEST_ASKED))

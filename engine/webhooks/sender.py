@@ -2,7 +2,8 @@
 
     due ──▶ POST ──2xx──▶ delivered
               ├─────410──▶ endpoint disabled, failed
-              └─else, or no answer──▶ due again as the schedule says, failed after its last attempt
+              └─else, or no answer──▶ due again as the schedule and the receiver say; after the last attempt
+                  failed, and the endpoint disabled where it has taken nothing for days
 
 One leader sends. A message stays due until it is settled, so one whose sender dies is sent again. At most
 `EACH` are under way to an endpoint, and only one while its last was not answered: the many slots cannot be
@@ -19,7 +20,7 @@ from typing import Final
 
 import structlog
 
-from engine.webhooks.schedule import wait_before_next
+from engine.webhooks.schedule import no_sooner, wait_before_next
 from events.catalog import new_event
 from events.errors import DatabaseUnavailable, LogBusy, NotFound, UnknownEvent
 from events.journal import Decision, Journal
@@ -45,6 +46,8 @@ PRUNE_EVERY: Final = 600.0
 UNSIGNED_WAIT: Final = 60.0
 """Seconds until a message that could not be signed, or its endpoint not be read, is looked at again."""
 GONE: Final = 410
+FAILING: Final = 3 * 86_400
+"""Seconds after which an endpoint that has taken nothing is not tried any more."""
 _ORIGIN: Final = Origin("webhooks").metadata()
 
 
@@ -128,6 +131,8 @@ class WebhookSender:
                 return Settled(
                     "failed", error=f"the endpoint is disabled: {seen.state.disabled_because}", tried=False
                 )
+            if not (due.attempts or due.announcement.type in seen.state.event_types):
+                return Settled("failed", error="the endpoint does not ask for these events", tried=False)
             second = int(self._clock())
             body = due.announcement.body()
             secrets = signing_secrets(self._key, seen.id, seen.state.signing(second))
@@ -135,37 +140,50 @@ class WebhookSender:
         except (SecretUnavailable, UnknownEvent) as error:
             _logger.warning("webhook message waits", endpoint=due.endpoint_id, reason=str(error))
             return Settled("pending", UNSIGNED_WAIT, error=str(error), tried=False)
+        status, asked = None, None
         try:
-            status = await self._post.send(seen.state.url, headers, body)
+            answer = await self._post.send(seen.state.url, headers, body)
         except NotAnswered as error:
-            return self._again(due, None, str(error))
-        self._ailing.discard(due.endpoint_id)
-        if 200 <= status < 300:
-            return Settled("delivered", status=status)
+            self._ailing.add(due.endpoint_id)
+            said = str(error)
+        else:
+            self._ailing.discard(due.endpoint_id)
+            status, asked = answer.status, answer.retry_after
+            said = f"the receiver answered {status}"
+            if 200 <= status < 300:
+                return Settled("delivered", status=status)
         if status == GONE:
-            await self._disable(leadership, due.endpoint_id)
+            await self._disable(leadership, due.endpoint_id, said)
             return Settled(
                 "failed", status=status, error="the receiver wants no more: the endpoint is disabled"
             )
-        return self._again(due, status, f"the receiver answered {status}")
-
-    def _again(self, due: DueDelivery, status: int | None, error: str) -> Settled:
-        if status is None:
-            self._ailing.add(due.endpoint_id)
         wait = self._schedule(due.in_a_row + 1, self._chance())
-        if wait is None:
-            return Settled("failed", status=status, error=error)
-        return Settled("pending", wait, status, error)
+        if wait is not None:
+            return Settled("pending", no_sooner(wait, asked), status, said)
+        if await self._took_nothing(seen, due, second):
+            days = FAILING // 86_400
+            await self._disable(leadership, due.endpoint_id, f"it took no message for {days} days: {said}")
+        return Settled("failed", status=status, error=said)
 
-    async def _disable(self, leadership: Leadership, endpoint_id: str) -> None:
+    async def _took_nothing(self, seen: Seen[WebhookEndpoint], due: DueDelivery, second: int) -> bool:
+        """Whether an endpoint has taken nothing in all the days that a message was tried, and was the same
+        all the while."""
+        began = due.announcement.happened_at
+        if second - began < FAILING or seen.state.updated_at > began:
+            return False
+        return not await self._deliveries.any_taken(seen.id, began)
+
+    async def _disable(self, leadership: Leadership, endpoint_id: str, because: str) -> None:
         def disabling(seen: Seen[WebhookEndpoint]) -> Decision:
-            events = decide(seen.state, DisableWebhookEndpoint(f"the receiver answered {GONE}"))
+            events = decide(seen.state, DisableWebhookEndpoint(because))
             return Decision([new_event(seen.id, seen.project_id, e, metadata=_ORIGIN) for e in events])
 
         try:
             await self._journal.carry_out(WebhookEndpoint, endpoint_id, disabling, leadership=leadership)
         except (NotFound, UnknownEvent) as error:  # deleted meanwhile, or changed by a newer program
             _logger.warning("webhook endpoint not disabled", endpoint=endpoint_id, reason=str(error))
+        else:
+            _logger.warning("webhook endpoint disabled", endpoint=endpoint_id, reason=because)
 
     async def _prune(self) -> None:
         while True:

@@ -127,6 +127,11 @@ class WebhookDeliveries:
                 settled.error,
             )
 
+    async def any_taken(self, endpoint_id: str, since: int) -> bool:
+        """Whether an endpoint has taken any message since then (Unix seconds)."""
+        async with self._database.reading() as connection:
+            return bool(await connection.fetchval(_SQL["any_taken"], endpoint_id, since))
+
     async def page(self, endpoint_id: str, *, after: str | None, limit: int) -> tuple[list[Delivery], bool]:
         """At most `limit` messages of an endpoint after the message `after`, the newest first, and whether
         there are more. Raises `NotFound` for a cursor that is no message of it."""

@@ -27,6 +27,15 @@ ORDER BY d.due_at
 -- Records how sending went; see the function in migrations/0004_webhook_deliveries.sql.
 SELECT settle_delivery($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 
+-- name: any_taken
+-- Whether an endpoint has taken any message since then. The newest are looked at first: where it takes some,
+-- one of them is near; where it takes none, it is not asked again.
+SELECT EXISTS (
+    SELECT 1 FROM (
+        SELECT d.state, d.attempted_at FROM webhook_deliveries d
+        WHERE d.endpoint_id = $1 ORDER BY d.created_at DESC, d.id DESC) newest
+    WHERE newest.state = 'delivered' AND newest.attempted_at >= to_timestamp($2::bigint))
+
 -- name: page
 -- An endpoint's messages, the newest first, after a cursor.
 SELECT id, event_id, type, batch_id, happened_at, state, attempts, status, error,

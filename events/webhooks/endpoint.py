@@ -49,7 +49,7 @@ class WebhookSecretRotated(msgspec.Struct, frozen=True):
 
 
 class WebhookEndpointDisabled(msgspec.Struct, frozen=True):
-    """Nothing is sent any more, for a reason: the receiver answered 410."""
+    """Nothing is sent any more, for a reason: the receiver answered 410, or took nothing for days."""
 
     reason: str
 
@@ -202,7 +202,7 @@ def evolve(endpoint: WebhookEndpoint | None, event: WebhookEndpointEvent, second
         case WebhookEndpointDisabled():
             return replace(endpoint, disabled_at=second, disabled_because=event.reason)
         case WebhookEndpointEnabled():
-            return replace(endpoint, disabled_at=None, disabled_because=None)
+            return replace(endpoint, disabled_at=None, disabled_because=None, updated_at=second)
         case WebhookEndpointDeleted():
             return replace(endpoint, deleted_at=second)
         case _:

@@ -22,4 +22,5 @@ async def send_sample(
     second = int(time.time())
     body = Announcement(f"evt_{uuid4().hex}", type_, SAMPLE_BATCH, second).body()
     secrets = signing_secrets(key, seen.id, seen.state.signing(second))
-    return await post.send(seen.state.url, signed_headers(f"wh_{uuid4().hex}", second, body, secrets), body)
+    headers = signed_headers(f"wh_{uuid4().hex}", second, body, secrets)
+    return (await post.send(seen.state.url, headers, body)).status

@@ -1,6 +1,7 @@
 """What a leader has for webhooks, on a real database, and what clients do there."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_network
@@ -84,11 +85,12 @@ class Mailroom:
             pass
 
     async def delivery(self, endpoint_id: str) -> Delivery:
-        [delivery], _ = await self.deliveries.page(endpoint_id, after=None, limit=2)
-        return delivery
+        """The one delivery of an endpoint, or the first that was made of several."""
+        found, _ = await self.deliveries.page(endpoint_id, after=None, limit=9)
+        return found[-1]
 
     async def settled(self, endpoint_id: str, holds: Callable[[Delivery], bool]) -> Delivery:
-        """The one delivery of an endpoint, as soon as something holds of it."""
+        """The one delivery of an endpoint, or the first that was made, as soon as something holds of it."""
         async with asyncio.timeout(PATIENCE):
             while True:
                 found = await self.delivery(endpoint_id)
@@ -104,10 +106,11 @@ class Mailroom:
         key: WebhookKey | None = KEY,
         networks: tuple[str, ...] = ("127.0.0.0/8",),
         by: WebhookPost | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> AsyncIterator[None]:
         """A leader sends for as long as the block runs, over HTTP unless `by` something else."""
         http = WebhookPoster(AddressRule([ip_network(n) for n in networks]), "test")
-        sender = WebhookSender(self.journal, self.deliveries, by or http, key, schedule=schedule)
+        sender = WebhookSender(self.journal, self.deliveries, by or http, key, schedule=schedule, clock=clock)
         self.wake = sender.wake
         running = asyncio.create_task(sender.run(await self.stage.lead("lead")))
         try:

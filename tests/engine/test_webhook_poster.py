@@ -3,19 +3,44 @@
 import asyncio
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
+from engine.webhooks.lookups import AT_ONCE
 from engine.webhooks.poster import WebhookPoster
 from events.webhooks.post import NotAnswered
 from events.webhooks.public_address import AddressRule
 from tests.certificate import make_certificate
-from tests.receiver import answer, receiver, silent
+from tests.receiver import PATIENCE, answer, receiver, silent
+
+HANGING = """
+import asyncio, contextlib, socket, time
+from engine.webhooks.poster import WebhookPoster
+from events.webhooks.post import NotAnswered
+from events.webhooks.public_address import AddressRule
+
+async def main():
+    socket.getaddrinfo = lambda *_, **__: time.sleep(3600)
+    post = WebhookPoster(AddressRule(), "test", timeout=0.1)
+    with contextlib.suppress(NotAnswered):
+        await post.send("https://hooks.example.com/", {}, b"{}")
+    await post.close()
+
+asyncio.run(main())
+"""
+
+
+def out_of_threads(_: Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
 
 LOOPBACK = AddressRule([ip_network("127.0.0.0/8")])
 NOWHERE = AddressRule()
@@ -41,7 +66,7 @@ async def failure(url: str, rule: AddressRule = LOOPBACK, timeout: float = 20.0)
 @pytest.mark.parametrize("status", [200, 204, 299, 301, 400, 410, 429, 500, 503])
 async def test_the_status_of_an_answer_is_told(status: int) -> None:
     async with receiver(lambda _: answer(status)) as hearing, poster() as post:
-        assert await post.send(hearing.url("/a?b=c"), {"webhook-id": "wh_1"}, b'{"a":1}') == status
+        assert (await post.send(hearing.url("/a?b=c"), {"webhook-id": "wh_1"}, b'{"a":1}')).status == status
     [heard] = hearing.heard
     assert (heard.path, heard.body) == ("/a?b=c", b'{"a":1}')
     assert heard.headers["webhook-id"] == "wh_1"
@@ -50,11 +75,28 @@ async def test_the_status_of_an_answer_is_told(status: int) -> None:
     assert "cookie" not in heard.headers
 
 
+@pytest.mark.parametrize(
+    ("headers", "asked"),
+    [
+        ([], None),
+        (["retry-after: 120"], 120),
+        (["retry-after-ms: 1500"], 1.5),
+        (["date: Sat, 01 Nov 2025 00:00:00 GMT", "retry-after: Sat, 01 Nov 2025 00:01:00 GMT"], 60),
+        (["retry-after: soon"], None),
+    ],
+)
+async def test_when_a_receiver_wants_to_be_asked_again_is_told(
+    headers: list[str], asked: float | None
+) -> None:
+    async with receiver(lambda _: answer(503, *headers)) as hearing, poster() as post:
+        assert (await post.send(hearing.url(), {}, b"{}")).retry_after == asked
+
+
 async def test_a_redirect_is_not_followed() -> None:
     async with receiver() as inside, poster() as post:
         moved = answer(307, f"location: {inside.url('/secret')}")
         async with receiver(lambda _: moved, "127.0.0.2") as outside:
-            assert await post.send(outside.url(), {}, b"{}") == 307
+            assert (await post.send(outside.url(), {}, b"{}")).status == 307
     assert inside.heard == []
 
 
@@ -68,7 +110,7 @@ async def test_an_answer_without_an_end_is_not_read() -> None:
     """Its status has been said: nobody waits for the rest of a body that does not come."""
     head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\nand so on"
     async with receiver(lambda _: head) as hearing, poster() as post:
-        assert await post.send(hearing.url(), {}, b"{}") == 200
+        assert (await post.send(hearing.url(), {}, b"{}")).status == 200
 
 
 @pytest.mark.parametrize(
@@ -143,7 +185,7 @@ async def test_a_name_that_changes_its_mind_is_judged_each_time(monkeypatch: pyt
     monkeypatch.setattr(socket, "getaddrinfo", answered)
     async with receiver() as hearing, poster(AddressRule([ip_network("127.0.0.1/32")])) as post:
         url = hearing.url(host="hooks.example.com")
-        assert await post.send(url, {}, b"{}") == 204
+        assert (await post.send(url, {}, b"{}")).status == 204
         with pytest.raises(NotAnswered, match="its name leads to an address that is not public"):
             await post.send(url, {}, b"{}")
     assert len(hearing.heard) == 1
@@ -184,6 +226,23 @@ async def test_a_name_server_that_hangs_holds_up_no_other_thread(monkeypatch: py
         told = await trying
         answered.set()
     assert {str(one) for one in told} == {"no answer within 0.5 s"}
+
+
+def test_a_name_server_that_hangs_does_not_delay_the_end_of_the_process() -> None:
+    """Run to its end in a process of its own; the name is looked up for much longer than that may take."""
+    subprocess.run([sys.executable, "-c", HANGING], timeout=PATIENCE, check=True)
+
+
+async def test_what_can_be_sent_no_more_is_a_failure_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "this server could not send it: it is ending, or out of threads"
+    async with poster() as post:
+        monkeypatch.setattr(Thread, "start", out_of_threads)
+        for _ in range(2 * AT_ONCE):
+            with pytest.raises(NotAnswered, match=said):
+                await post.send("https://hooks.example.com/", {}, b"{}")
+        await post.close()
+        with pytest.raises(NotAnswered, match=said):
+            await post.send("https://hooks.example.com/", {}, b"{}")
 
 
 @pytest.mark.parametrize(

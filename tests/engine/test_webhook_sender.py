@@ -3,6 +3,7 @@
 import asyncio
 import json
 import statistics
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from uuid import uuid4
 
@@ -20,15 +21,26 @@ from events.webhooks.endpoint import (
     DeleteWebhookEndpoint,
     DisableWebhookEndpoint,
     RotateWebhookSecret,
+    UpdateWebhookEndpoint,
     WebhookEndpoint,
     WebhookEndpointCommand,
 )
-from events.webhooks.post import NotAnswered, WebhookPost
+from events.webhooks.post import NotAnswered, PostAnswer, WebhookPost
 from events.webhooks.secret import WebhookKey
 from tests.engine.mailroom import KEY, Mailroom
 from tests.events.stage import PROJECT, open_stage
 from tests.postgres import Database
 from tests.receiver import PATIENCE, Heard, answer, receiver, silent
+
+TAKEN_TOO = """
+    INSERT INTO webhook_deliveries (id, endpoint_id, project_id, event_id, type, batch_id, happened_at, state,
+                                    due_at, attempted_at, created_at)
+    VALUES ('wh_too', $1, 'p', 'evt_too', 'batch.completed', 'batch_too', 0, 'delivered', NULL,
+            now() + interval '1 day', now() + interval '2 days')
+"""
+OTHER_SHAPE = """
+    UPDATE read_models SET state = '{"name":7}', version = 99 WHERE id = $1
+"""
 
 
 @pytest.fixture
@@ -127,6 +139,52 @@ async def test_an_attempt_that_failed_waits_as_the_schedule_says(mailroom: Mailr
     assert len(hearing.heard) == 1
 
 
+@pytest.mark.parametrize(("asked", "waits"), [("7200", 7200), ("1", 60), ("99999999", 86_400)])
+async def test_a_receiver_may_ask_for_a_longer_wait_within_bounds(
+    mailroom: Mailroom, asked: str, waits: int
+) -> None:
+    async with receiver(lambda _: answer(429, f"retry-after: {asked}")) as hearing:
+        endpoint = await mailroom.endpoint(hearing.url())
+        await mailroom.ended_batch()
+        await mailroom.announce()
+        async with mailroom.sending(schedule=lambda *_: 60.0):
+            delivery = await mailroom.settled(endpoint, lambda d: d.attempts > 0)
+    assert delivery.due_at is not None
+    assert delivery.attempted_at is not None
+    assert abs(delivery.due_at - delivery.attempted_at - waits) <= 1
+
+
+async def given_up_after_days(mailroom: Mailroom, endpoint: str, days: float) -> WebhookEndpoint:
+    """The endpoint when its receiver answers nothing but 500 until so many days after the batch."""
+    later = days * 86_400
+    async with mailroom.sending(by=Saying(500), schedule=lambda *_: None, clock=lambda: time.time() + later):
+        await mailroom.settled(endpoint, lambda d: d.state == "failed")
+    return (await mailroom.stage.models.get(WebhookEndpoint, endpoint)).state
+
+
+async def test_an_endpoint_that_takes_nothing_for_days_is_disabled_and_says_why(mailroom: Mailroom) -> None:
+    endpoint = await mailroom.endpoint("https://hooks.example.com/")
+    await mailroom.ended_batch()
+    await mailroom.announce()
+    state = await given_up_after_days(mailroom, endpoint, 3.1)
+    assert not state.open
+    assert state.disabled_because == "it took no message for 3 days: the receiver answered 500"
+
+
+@pytest.mark.parametrize("why", ["it took another", "it was changed since", "only two days have passed"])
+async def test_an_endpoint_that_may_be_well_is_not_disabled(mailroom: Mailroom, why: str) -> None:
+    endpoint = await mailroom.endpoint("https://hooks.example.com/")
+    await mailroom.ended_batch()
+    await mailroom.announce()
+    async with mailroom.stage.database.writing() as connection:
+        if why == "it took another":
+            await connection.execute(TAKEN_TOO, endpoint)
+        if why == "it was changed since":
+            await asyncio.sleep(1.1)  # times are whole seconds
+            await mailroom.command(endpoint, UpdateWebhookEndpoint(url="https://new.example.com/"))
+    assert (await given_up_after_days(mailroom, endpoint, 2 if why.startswith("only") else 3.1)).open
+
+
 async def test_410_disables_the_endpoint(mailroom: Mailroom) -> None:
     async with receiver(lambda _: answer(410)) as hearing:
         endpoint = await mailroom.endpoint(hearing.url())
@@ -213,9 +271,9 @@ async def test_what_was_under_way_when_its_sender_died_is_sent_again(mailroom: M
 
 async def test_who_was_replaced_records_nothing(mailroom: Mailroom) -> None:
     class Replacing:
-        async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+        async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> PostAnswer:
             await mailroom.stage.lead("lead")
-            return 200
+            return PostAnswer(200)
 
     endpoint = await mailroom.endpoint("https://hooks.example.com/")
     await mailroom.ended_batch()
@@ -228,6 +286,18 @@ async def test_who_was_replaced_records_nothing(mailroom: Mailroom) -> None:
     assert (await mailroom.delivery(endpoint)).state == "pending"
 
 
+class Saying:
+    """A post whose receiver always answers alike. `sent` counts its messages."""
+
+    def __init__(self, status: int) -> None:
+        self._status = status
+        self.sent = 0
+
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> PostAnswer:
+        self.sent += 1
+        return PostAnswer(self._status)
+
+
 class Once:
     """A post whose receiver takes every message, after something has happened in the middle of the first."""
 
@@ -235,12 +305,12 @@ class Once:
         self._happening = happening
         self.sent = 0
 
-    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> PostAnswer:
         self.sent += 1
         if self.sent == 1:
             await self._happening()
-            return 500
-        return 200
+            return PostAnswer(500)
+        return PostAnswer(200)
 
 
 async def test_a_message_asked_for_again_in_the_middle_of_its_last_attempt_is_sent_again(
@@ -289,17 +359,38 @@ async def test_a_project_with_more_endpoints_than_a_page_has_each_told(
     assert {(await mailroom.delivery(endpoint)).batch_id for endpoint in endpoints} == {batch_id}
 
 
-async def test_nothing_is_sent_to_an_endpoint_that_a_newer_program_changed(mailroom: Mailroom) -> None:
-    endpoint = await mailroom.endpoint("https://hooks.example.com/")
+@pytest.mark.parametrize("how", ["an event it does not know", "a row of another shape"])
+@pytest.mark.parametrize("types", [(), ("batch.failed",)])
+async def test_messages_wait_for_a_program_that_can_read_their_endpoint(
+    mailroom: Mailroom, how: str, types: tuple[str, ...]
+) -> None:
+    """Whether it asks for them is for that one to say, too."""
+    endpoint = await mailroom.endpoint("https://hooks.example.com/", *types)
+    if how == "an event it does not know":
+        await mailroom.stage.log.append(
+            [NewEvent(uuid4(), endpoint, PROJECT, "WebhookEndpointMoved", '{"to":"elsewhere"}')]
+        )
+    else:
+        async with mailroom.stage.database.writing() as connection:
+            await connection.execute(OTHER_SHAPE, endpoint)
     await mailroom.ended_batch()
     await mailroom.announce()
-    await mailroom.stage.log.append(
-        [NewEvent(uuid4(), endpoint, PROJECT, "WebhookEndpointMoved", '{"to":"elsewhere"}')]
-    )
-    post = Once(lambda: asyncio.sleep(0))
+    post = Saying(200)
     async with mailroom.sending(by=post):
         delivery = await mailroom.settled(endpoint, lambda d: d.error is not None)
     assert (delivery.state, delivery.attempts, post.sent) == ("pending", 0, 0)
+
+
+async def test_a_message_that_is_not_asked_for_is_not_sent(mailroom: Mailroom) -> None:
+    """It was made while nobody could tell, or before the endpoint was changed."""
+    endpoint = await mailroom.endpoint("https://hooks.example.com/")
+    await mailroom.ended_batch()
+    await mailroom.announce()
+    await mailroom.command(endpoint, UpdateWebhookEndpoint(event_types=("batch.failed",)))
+    post = Saying(200)
+    async with mailroom.sending(by=post):
+        delivery = await mailroom.settled(endpoint, lambda d: d.state == "failed")
+    assert (delivery.error, post.sent) == ("the endpoint does not ask for these events", 0)
 
 
 class Crowd:
@@ -313,7 +404,7 @@ class Crowd:
         self.now = 0
         self.seen: list[int] = []
 
-    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> PostAnswer:
         self.now += 1
         self.seen.append(self.now)
         self.came.set()
@@ -323,7 +414,7 @@ class Crowd:
                 raise NotAnswered("no answer")
         finally:
             self.now -= 1
-        return 200
+        return PostAnswer(200)
 
     async def until(self, count: int) -> None:
         """So many messages came."""

@@ -4,12 +4,13 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import resources
+from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
 import pytest
 
+import events
 from events.database import Connection
 from events.database import Database as Pools
 from events.log import Row
@@ -23,10 +24,11 @@ LARGE: Final = {"events", "attachments", "read_models", "webhook_deliveries"}
 WHOLE: Final = {"limits", "pause", "forget", "streams"}
 """Statements of a rebuild that concern whole tables, and say so."""
 
+EVENTS: Final = Path(events.__file__).parent
 STATEMENTS: Final = {
     f"{file.name}: {name}": sql
-    for file in resources.files("events").joinpath("sql").iterdir()
-    for name, sql in load_statements("events", f"sql/{file.name}").items()
+    for file in EVENTS.rglob("*.sql")
+    for name, sql in load_statements("events", str(file.relative_to(EVENTS))).items()
     if not (file.name == "rebuild.sql" and name in WHOLE)
 }
 
