@@ -20,7 +20,8 @@ Handle = Callable[[Sequence[RecordedEvent]], Awaitable[Sequence[ModelWrite]]]
 BATCH: Final = 500
 """Most events handled together."""
 REST: Final = 0.1
-"""Seconds between two looks: what is appended meanwhile is handled together."""
+"""Seconds between two looks, and from a wake to its look: what is appended meanwhile is handled together, and
+followers do not compete for the database with whoever moves a new batch on to its first line."""
 
 
 class Follower:
@@ -60,6 +61,7 @@ class Follower:
             try:
                 async with asyncio.timeout(self._poll):
                     await self._woken.wait()
+                    await asyncio.sleep(REST)
             except TimeoutError:
                 continue
 
