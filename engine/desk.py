@@ -8,7 +8,7 @@ as long as it shows that it lives.
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -20,7 +20,7 @@ from engine.planner import Planner
 from events.batch import BatchCreated
 from events.bus import LOOK, Bus, Notice
 from events.errors import BatchmillError
-from events.work import OpenBatch, WorkBoard
+from events.work import WorkBoard
 from storage.store import StorageError
 
 _logger = structlog.get_logger()
@@ -63,7 +63,9 @@ class Desk:
 
     async def _take(self, notice: Notice) -> None:
         self._noticed = True
-        if notice.type in (BatchCreated.__name__, LOOK):
+        if notice.type == BatchCreated.__name__:
+            await self._try(notice.stream_id, self._plan)
+        elif notice.type == LOOK:
             await self.look(notice.stream_id)
 
     async def _look_around(self, group: asyncio.TaskGroup) -> None:
@@ -79,16 +81,15 @@ class Desk:
 
     async def look(self, batch_id: str) -> None:
         """Does what the batch needs now, unless somebody is at it or failed at it a moment ago."""
+        await self._try(batch_id, self._help)
+
+    async def _try(self, batch_id: str, help: Callable[[str], Awaitable[None]]) -> None:
         if not self._may_look(batch_id):
             return
         _, pause = self._pauses.get(batch_id, (0.0, FIRST_PAUSE))
         self._busy.add(batch_id)
         try:
-            for batch in await self._board.open_batches([batch_id]):
-                if batch.needs_a_hand:
-                    async with self._hand_on(batch_id) as lent:
-                        if lent:
-                            await self._help(batch)
+            await help(batch_id)
             self._pauses.pop(batch_id, None)
         except (BatchmillError, StorageError, OSError) as error:
             self._pauses[batch_id] = (time.monotonic() + pause, min(2 * pause, LONGEST_PAUSE))
@@ -132,11 +133,20 @@ class Desk:
         except (BatchmillError, TimeoutError) as error:
             _logger.warning("hand not withdrawn; its lease runs out", batch=batch_id, reason=str(error))
 
-    async def _help(self, batch: OpenBatch) -> None:
-        if batch.phase == "planning":
-            await self._planner.plan(batch.batch_id)
-        else:
-            await self._finalizer.finalize(batch.batch_id)
+    async def _help(self, batch_id: str) -> None:
+        for batch in await self._board.open_batches([batch_id]):
+            if batch.phase == "planning":
+                await self._plan(batch_id)
+            elif batch.needs_a_hand:
+                async with self._hand_on(batch_id) as lent:
+                    if lent:
+                        await self._finalizer.finalize(batch_id)
+
+    async def _plan(self, batch_id: str) -> None:
+        """Also without a look at the board: a batch that is not to be planned the planner leaves alone."""
+        async with self._hand_on(batch_id) as lent:
+            if lent:
+                await self._planner.plan(batch_id)
 
     async def _explain(self, batch_id: str, reason: str) -> None:
         try:

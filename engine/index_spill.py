@@ -1,21 +1,24 @@
-"""Holds the line index of a batch being planned on disk, until it is known that the batch is valid."""
+"""Holds the line index of a batch being planned, until it is known that the batch is valid."""
 
 import tempfile
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from events.batch import BLOCKS_PER_GROUP
 from events.event import Attachment
 from events.outcomes.lines import pack_block
 
+MEMORY_BYTES: Final = 1 << 20
+"""Above this they go to a file: a usual batch needs none."""
+
 
 class IndexSpill:
-    """Blocks in order, compressed, in an unnamed file; in memory only where each ends. A context."""
+    """Blocks in order, compressed; over `MEMORY_BYTES` in an unnamed file. A context."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed at the end of the context
+        self._file = tempfile.SpooledTemporaryFile(MEMORY_BYTES, dir=str(folder))  # noqa: SIM115  # closed on exit
         self._ends = [0]
 
     def __enter__(self) -> Self:

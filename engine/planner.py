@@ -70,7 +70,7 @@ class Planner:
     async def _start(self, seen: Seen[Batch], plan: Plan, index: IndexSpill) -> None:
         for group in range(index.full_groups):
             blocks = await asyncio.to_thread(index.group, group)
-            await self._record(seen.id, IndexLines(group * BLOCKS_PER_GROUP), None, blocks)
+            await self._record(seen, IndexLines(group * BLOCKS_PER_GROUP), None, blocks)
         blocks = await asyncio.to_thread(index.group, index.full_groups)
         tokens = plan.estimated_tokens
         board = Board(
@@ -81,14 +81,18 @@ class Planner:
             total=plan.total,
             estimated_tokens=tokens,
         )
-        await self._record(seen.id, StartBatch(plan.total, plan.model, tokens), board, blocks)
+        await self._record(seen, StartBatch(plan.total, plan.model, tokens), board, blocks)
 
     async def _fail(self, seen: Seen[Batch], errors: Sequence[LineError]) -> None:
         board = Board(seen.id, seen.project_id, None, revoke=True)
-        await self._record(seen.id, FailBatch(tuple(errors)), board, ())
+        await self._record(seen, FailBatch(tuple(errors)), board, ())
 
     async def _record(
-        self, batch_id: str, command: BatchCommand, board: Board | None, attachments: tuple[Attachment, ...]
+        self,
+        seen: Seen[Batch],
+        command: BatchCommand,
+        board: Board | None,
+        attachments: tuple[Attachment, ...],
     ) -> None:
         def decided(seen: Seen[Batch]) -> Decision:
             return Decision(
@@ -105,7 +109,7 @@ class Planner:
                 board=board,
             )
 
-        await self._journal.carry_out(Batch, batch_id, decided)
+        await self._journal.settle(seen, decided)
 
     async def _validated(self, seen: Seen[Batch], index: IndexSpill) -> Plan | list[LineError]:
         created = seen.state.created

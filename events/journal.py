@@ -91,3 +91,15 @@ class Journal:
             after = await self.models.find(kind, id, project_id)
             return seen if after is None else after
         raise last
+
+    async def settle(self, seen: Seen[S], decide: Callable[[Seen[S]], Decision]) -> None:
+        """Decides on an object as it was read before, and records the decision; reads it again only where it
+        has changed since. For who needs no answer; raises as `carry_out`."""
+        if seen.parked is not None:
+            raise UnknownEvent(seen.parked)
+        decision = decide(seen)
+        expect = {seen.id: seen.version, **decision.expect}
+        try:
+            await self.record(msgspec.structs.replace(decision, expect=expect))
+        except VersionConflict:
+            await self.carry_out(type(seen.state), seen.id, decide)

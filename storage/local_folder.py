@@ -77,12 +77,14 @@ class LocalFolder:
         return Stored(key, draft.size, draft.sha256)
 
     async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        file = await self._open(key)
-        end = file.size if end is None else min(end, file.size)
-        while start < end:
-            piece = await self._step(file.read, start, min(end, start + PIECE_BYTES))
-            start += len(piece)
+        opened = await self._step(self._open, checked(key), start, end)
+        if opened is None:
+            raise self._missing(key)
+        file, end, piece = opened
+        while piece:
             yield piece
+            start += len(piece)
+            piece = await self._step(file.read, start, min(end, start + PIECE_BYTES)) if start < end else b""
 
     async def read(self, key: str, start: int, end: int) -> bytes:
         data = await self._step(self._read, checked(key), start, end)
@@ -133,11 +135,13 @@ class LocalFolder:
     def _draft(self) -> Draft:
         return Draft(self._root / _DRAFTS / secrets.token_hex(16))
 
-    async def _open(self, key: str) -> "_ReadFile":
-        file = await self._step(self._open_file, checked(key))
+    def _open(self, key: str, start: int, end: int | None) -> "tuple[_ReadFile, int, bytes] | None":
+        """A file, where its range ends, and the first piece of it; None where there is no object."""
+        file = self._open_file(key)
         if file is None:
-            raise self._missing(key)
-        return file
+            return None
+        end = file.size if end is None else min(end, file.size)
+        return file, end, file.read(start, min(end, start + PIECE_BYTES))
 
     def _read(self, key: str, start: int, end: int) -> bytes | None:
         """A range in one step, since a step costs more than a small read; None where there is no object."""

@@ -97,6 +97,25 @@ async def test_a_conflict_is_read_and_decided_again(stage: Stage, journal: Journ
     assert after.state.expiring
 
 
+async def test_what_was_read_before_is_read_again_only_where_it_has_changed(
+    stage: Stage, journal: Journal
+) -> None:
+    batch_id = await stage.running_batch(lines=1)
+    read = await journal.models.get(Batch, batch_id)
+    versions: list[int] = []
+
+    def watched(seen: Seen[Batch]) -> Decision:
+        versions.append(seen.version)
+        return cancel(seen)
+
+    await stage.log.append([new_event(batch_id, PROJECT, BatchExpiryReached())])
+    await journal.settle(read, watched)
+    assert versions == [read.version, read.version + 1]
+    assert (await stage.batch(batch_id)).status == "cancelling"
+    await journal.settle(await journal.models.get(Batch, batch_id), watched)
+    assert len(versions) == 3
+
+
 async def test_a_decision_that_always_comes_too_late_is_given_up(stage: Stage, journal: Journal) -> None:
     batch_id = await stage.running_batch(lines=1)
     asked = 0
