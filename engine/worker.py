@@ -216,19 +216,28 @@ class Worker:
 
     async def _claim(self, lane: Lane, work: Work, most: int) -> Chunk | None:
         """Takes a chunk in hand, at most so many lines of it where it is whole; one that was called off while
-        it was being claimed is stopped at once."""
+        it was being claimed is stopped at once. Where its lines are does not change and is read meanwhile."""
         self._claiming = True
         self._called_off.clear()
         claimant = self._id
         try:
-            claim = await self._board.claim(work.claim_id, claimant, most)
+            claim, inputs = await asyncio.gather(
+                self._board.claim(work.claim_id, claimant, most),
+                self._inputs_of(work.batch_id),
+                return_exceptions=True,
+            )
+            if isinstance(claim, BaseException):
+                raise claim
             if claim is None:
                 return None
             if claim.lines < work.lines:
                 await self._bus.announce([Notice(claim.batch_id, LEFT, 0)])
-            inputs = await self._inputs_of(claim.batch_id)
-            if claimant != self._id or (claim.suspect and not work.suspect):
-                # Declared dead meanwhile, so that others may have run these lines; or not alone.
+            if isinstance(inputs, BaseException):
+                raise inputs
+            other = claim.batch_id != work.batch_id or (claim.suspect and not work.suspect)
+            if claimant != self._id or other:
+                # Declared dead meanwhile, so that others may have run these lines; or not what was offered:
+                # to be run alone, or of another batch, after a crash of the database that undid a hand-out.
                 await self._board.hand_back([claim])
                 return None
             chunk = Chunk(claim, claimant, inputs.endpoint, time.monotonic() + claim.expires_in)

@@ -140,6 +140,11 @@ class Log(Protocol):
         """One attachment of an event; None where it was erased."""
         ...
 
+    async def index_block(self, batch_id: str, group: int, block: int) -> Attachment | None:
+        """One block of the index of a batch's lines, by its group and its place there, both from 0; None
+        where there is none."""
+        ...
+
     async def head(self) -> int:
         """The last position; 0 for an empty log."""
         ...

@@ -116,6 +116,12 @@ class PostgresLog:
             row = await connection.fetchrow(_SQL["attachment"], event_id, ordinal)
         return None if row is None else Attachment(body=row["body"], salt=row["salt"])
 
+    async def index_block(self, batch_id: str, group: int, block: int) -> Attachment | None:
+        """See `Log.index_block`."""
+        async with self._database.reading() as connection:
+            row = await connection.fetchrow(_SQL["index_block"], batch_id, group, block)
+        return None if row is None else Attachment(body=row["body"], salt=row["salt"])
+
     async def head(self) -> int:
         """See `Log.head`."""
         async with self._database.reading() as connection:

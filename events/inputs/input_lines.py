@@ -8,9 +8,8 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Final, NamedTuple
-from uuid import UUID
 
-from events.batch import BLOCKS_PER_GROUP, BatchCreated, BatchStarted, LinesIndexed
+from events.batch import BLOCKS_PER_GROUP, BatchCreated
 from events.inputs.line_index import BadIndex, IndexBlock, LineSpan, block_of, decode_block, line_digest
 from events.inputs.planning import InputChanged
 from events.log import Log
@@ -47,7 +46,6 @@ class InputLines:
         self._batch_id = batch_id
         self._file_id = created.input_file_id
         self._key = created.input.storage_key
-        self._homes: list[UUID] = []
         self._blocks: OrderedDict[int, IndexBlock] = OrderedDict()
         self._loading = asyncio.Lock()
 
@@ -113,32 +111,17 @@ class InputLines:
             if (held := self._held(line)) is not None:
                 return held
             ordinal = block_of(line)
-            homes = self._homes or await self._find_homes()
-            attachment = None
-            if ordinal // BLOCKS_PER_GROUP < len(homes):
-                home = homes[ordinal // BLOCKS_PER_GROUP]
-                attachment = await self._log.attachment(home, ordinal % BLOCKS_PER_GROUP)
+            attachment = await self._log.index_block(self._batch_id, *divmod(ordinal, BLOCKS_PER_GROUP))
             if attachment is None:
-                raise BadIndex(f"batch {self._batch_id} has no block {ordinal} of its line index in the log")
+                raise BadIndex(
+                    f"batch {self._batch_id} has no block {ordinal} of its line index in the log: it has not "
+                    "started, or not so many lines"
+                )
             block = decode_block(unpack_block(attachment.body))
             self._blocks[ordinal] = block
             if len(self._blocks) > BLOCKS_HELD:
                 self._blocks.popitem(last=False)
             return block
-
-    async def _find_homes(self) -> list[UUID]:
-        """The events that the index is attached to, a group of blocks each; the last is `BatchStarted`."""
-        homes: list[UUID] = []
-        after = 0
-        while events := await self._log.stream(self._batch_id, after=after):
-            for event in events:
-                if event.type in (LinesIndexed.__name__, BatchStarted.__name__):
-                    homes.append(event.event_id)
-                if event.type == BatchStarted.__name__:
-                    self._homes = homes
-                    return homes
-            after = events[-1].version
-        raise BadIndex(f"batch {self._batch_id} has not started: there is no index of its lines")
 
 
 def _near(first: LineSpan, last: LineSpan, span: LineSpan) -> bool:

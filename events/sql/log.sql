@@ -35,6 +35,15 @@ WHERE e.stream_id = $1 AND e.version = $2 AND e.lines IS NOT NULL
 -- One body of an event.
 SELECT salt, body FROM attachments WHERE event_id = $1 AND ordinal = $2
 
+-- name: index_block
+-- One block of the index of a batch's lines: of the events that carry it the one in this place, from 0. They come
+-- before any other facts of a stream, so that few events are passed over.
+SELECT a.salt, a.body
+FROM (SELECT e.event_id FROM events e
+      WHERE e.stream_id = $1 AND e.type IN ('LinesIndexed', 'BatchStarted')
+      ORDER BY e.version OFFSET $2 LIMIT 1) h
+JOIN attachments a ON a.event_id = h.event_id AND a.ordinal = $3
+
 -- name: head
 -- The last position of the log.
 SELECT coalesce(max(position), 0) FROM events

@@ -199,3 +199,16 @@ async def test_a_worker_declared_dead_while_it_reads_a_chunk_sends_nothing_of_it
         SlowInput.let.set()
         await beats_of_one(world, (await registered(world))[second] + 5)
         assert upstream.sent == []
+
+
+async def test_a_chunk_of_another_batch_than_was_offered_is_given_back(world: World) -> None:
+    """A crash of the database may undo a hand-out, and the id of its chunk come again, on another route."""
+    upstream = Listener()
+    offered, batch = await world.created([request_line(0)]), await world.batch([request_line(0)])
+    assert batch.claim is not None
+    await world.board.hand_back([batch.claim])
+    async with working(world, upstream) as worker:
+        await beats_of_one(world, 1)
+        assert await worker.begin(ROUTE, Work(offered.id, batch.claim.id)) is None
+        assert [work.batch_id for work in await world.board.free_claims(10)] == [batch.id]
+        assert upstream.sent == []
