@@ -281,9 +281,11 @@ def shuffled(lines: int, seed: int, most: int = 7) -> list[list[int]]:
 
 
 @asynccontextmanager
-async def world_on(url: str, folder: Path) -> AsyncIterator[World]:
+async def world_on(
+    url: str, folder: Path, kind_of_database: type[Database] = Database
+) -> AsyncIterator[World]:
     """A world on a migrated database, objects in `folder`."""
-    database = await Database.open(url)
+    database = await kind_of_database.open(url)
     store = LocalFolder(folder)
     try:
         log, models, board = PostgresLog(database), ReadModels(database), WorkBoard(database)
