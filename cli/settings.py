@@ -28,8 +28,10 @@ from cli.settings_values import (
     LogLevel,
     MaybeNumber,
     MaybePort,
+    MaybeText,
     Networks,
     Number,
+    Places,
     Port,
     Projects,
     Roles,
@@ -213,6 +215,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     webhook_timeout: Annotated[Duration, "Longest wait for the answer of a webhook's receiver."] = 20.0
 
+    # The audit
+    audit_key: Annotated[
+        Secret,
+        Otherwise("one made in `data_dir`, beside an embedded database; else none, and nothing is sealed"),
+        "Keys that sign checkpoints, one on a line, the newest first; `batchmill audit key new` makes one.",
+    ] = None
+    audit_sign_command: Annotated[
+        MaybeText,
+        Otherwise("none"),
+        "Program that signs in the place of `audit_key`: it reads the text and writes lines of signatures.",
+    ] = None
+    audit_public_keys: Annotated[
+        MaybeText,
+        Otherwise("none"),
+        "Public keys of the signatures that `audit_sign_command` makes, the newest first.",
+    ] = None
+    audit_witnesses: Annotated[
+        Places,
+        "Where each checkpoint goes as well: a file, a URL of storage, or one that it is posted to.",
+    ] = ()
+
     # The log of the process
     log_level: Annotated[LogLevel, "Least level that is logged."] = "info"
     log_format: Annotated[LogFormat, "Form of the log; auto is console on a terminal, else json."] = "auto"
@@ -250,6 +273,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             (
                 self.webhook_key is None or len(self.webhook_key) >= LEAST_KEY,
                 f"webhook_key must have at least {LEAST_KEY} characters: `openssl rand -hex 32` makes one",
+            ),
+            (
+                self.audit_key is None or self.audit_sign_command is None,
+                "audit_key and audit_sign_command both sign: keep one of them",
+            ),
+            (
+                (self.audit_sign_command is None) == (self.audit_public_keys is None),
+                "audit_sign_command and audit_public_keys go together",
             ),
         ]
         return [sentence for holds, sentence in rules if not holds]

@@ -113,6 +113,21 @@ def parse_networks(text: str) -> tuple[str, ...]:
 
 
 def show_networks(networks: tuple[str, ...]) -> str:
+def parse_witnesses(text: str) -> tuple[str, ...]:
+    """Places in the order given: `/var/audit/mill,s3://bucket,https://host/path`; `none` are none."""
+    places = () if text == "none" else tuple(part.strip() for part in text.split(","))
+    for place in places:
+        parts = urlsplit(place)
+        if not (place.startswith("/") or (parts.scheme in _WITNESSES and (parts.hostname or parts.path))):
+            raise ValueError("not a place")
+    return places
+
+
+def show_witnesses(places: tuple[str, ...]) -> str:
+    """Places as they are written, without what is secret in them."""
+    return ",".join(place if place.startswith("/") else mask_url(place) for place in places) or "none"
+
+
     """Networks as they are written."""
     return ",".join(networks) or "none"
 
@@ -258,13 +273,21 @@ _PROJECTS = Kind(
     show=show_projects,
 )
 _FOLDER = Kind(
+_PLACES = Kind(
+    name="places",
+    expects="paths of files and URLs, such as /var/audit/mill or s3://bucket,https://host/path, or none",
+    parse=parse_witnesses,
+    show=show_witnesses,
+)
     name="folder", expects="the path of a folder", parse=lambda text: Path(_non_empty(text)).expanduser()
 )
 _SECRET = Kind(
     name="secret", expects="a text that is not empty", parse=_non_empty, show=lambda _: MASK, secret=True
 )
 
-Text = Annotated[str, Kind(name="text", expects="a text that is not empty", parse=_non_empty)]
+_TEXT = Kind(name="text", expects="a text that is not empty", parse=_non_empty)
+Text = Annotated[str, _TEXT]
+MaybeText = Annotated[str | None, _TEXT]
 Duration = Annotated[float, _DURATION]
 Size = Annotated[int, _SIZE]
 Space = Annotated[int, msgspec.structs.replace(_SIZE, parse=parse_size)]
@@ -289,6 +312,7 @@ BrokerUrl = Annotated[
 ]
 Roles = Annotated[tuple[str, ...], _ROLES]
 Networks = Annotated[tuple[str, ...], _NETWORKS]
+Places = Annotated[tuple[str, ...], _PLACES]
 Projects = Annotated[Mapping[str, Mapping[str, int]], _PROJECTS]
 LogLevel = Annotated[str, choice("debug", "info", "warning", "error")]
 LogFormat = Annotated[str, choice("auto", "console", "json")]

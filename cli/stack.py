@@ -16,11 +16,14 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from cli.audit_parts import open_witnesses, own_signer, signer_of
 from cli.database import DatabaseLogins, bring_up_to_date
 from cli.embedded.data_folder import DataFolder, kept_webhook_key
 from cli.embedded.postgres import EmbeddedPostgres
 from cli.settings import Settings
 from cli.webhook_parts import open_post, webhook_key
+from engine.audit.sealer import Sealer
+from engine.audit.signer import Signer
 from engine.engine import EVERY_ROLE, LEADERSHIP, Engine, Role
 from engine.http_upstream import HttpUpstream
 from engine.options import EngineOptions
@@ -28,6 +31,7 @@ from engine.routes import Route
 from engine.upstream import Upstream
 from engine.webhooks.announcer import WebhookAnnouncer
 from engine.webhooks.sender import WebhookSender
+from events.audit.records import AuditRecords
 from events.bus import Bus
 from events.buses.local_bus import LocalBus
 from events.buses.rabbit_bus import RabbitBus
@@ -68,6 +72,8 @@ class Stack(msgspec.Struct, frozen=True):
     followers: Mapping[str, Handle]
     deliveries: WebhookDeliveries
     webhook_key: WebhookKey | None
+    audit: AuditRecords
+    signer: Signer | None
 
 
 @asynccontextmanager
@@ -79,9 +85,10 @@ async def open_stack(settings: Settings) -> AsyncIterator[Stack]:
         logins, watch = await _database(settings, folder, closing)
         await bring_up_to_date(logins)
         storage = settings.storage_url or folder.files.as_uri()
-        kept = kept_webhook_key(folder.path) if settings.database_url is None else None
-        key = webhook_key(settings, kept)
-        stack = await _open(settings, logins.application, storage, folder.spill, watch, key, closing)
+        own = settings.database_url is None
+        key = webhook_key(settings, kept_webhook_key(folder.path) if own else None)
+        signer = own_signer(settings) if own else signer_of(settings)
+        stack = await _open(settings, logins.application, storage, folder.spill, watch, key, signer, closing)
         if settings.database_url is None:
             await stack.board.void_claims(None)
             await stack.board.leave_leadership(LEADERSHIP, None)
@@ -110,7 +117,8 @@ async def open_shared_stack(settings: Settings) -> AsyncIterator[Stack]:
         logins = DatabaseLogins.named(database, settings.database_owner_url)
         await bring_up_to_date(logins)
         key = webhook_key(settings)
-        yield await _open(settings, logins.application, storage, Path(spill), _forever, key, closing)
+        signer = signer_of(settings)
+        yield await _open(settings, logins.application, storage, Path(spill), _forever, key, signer, closing)
 
 
 async def _open(
@@ -120,6 +128,7 @@ async def _open(
     spill: Path,
     watch: Watch,
     key: WebhookKey | None,
+    signer: Signer | None,
     closing: AsyncExitStack,
 ) -> Stack:
     if settings.database_url is not None and await may_migrate(database_url):
@@ -158,6 +167,8 @@ async def _open(
         followers,
         WebhookDeliveries(database),
         key,
+        AuditRecords(database),
+        signer,
     )
 
 
@@ -194,12 +205,32 @@ async def open_engine(
     settings: Settings, stack: Stack, roles: frozenset[Role] = EVERY_ROLE
 ) -> AsyncIterator[Engine]:
     """The engine over an open stack, with its upstream; not running yet."""
-    async with open_routes(settings) as routes, open_post(settings) as post:
+    async with (
+        open_routes(settings) as routes,
+        open_post(settings) as post,
+        open_witnesses(settings) as witnesses,
+    ):
         options = _engine_options(settings, stack)
         sender = WebhookSender(stack.journal, stack.deliveries, post, stack.webhook_key)
         announcer = WebhookAnnouncer(stack.journal.models, stack.deliveries, sender.wake)
         followers = {**stack.followers, "webhooks": announcer.handle}
-        yield Engine(stack.journal, stack.board, stack.store, routes, options, roles, followers, sender)
+        sealer = None
+        if stack.signer is not None:
+            sealer = Sealer(stack.journal, stack.audit, stack.store, stack.signer, witnesses)
+        elif Role.LEAD in roles:
+            _logger.warning("no audit key is set: the log is not sealed; give BATCHMILL_AUDIT_KEY_FILE")
+        yield Engine(
+            stack.journal,
+            stack.board,
+            stack.store,
+            routes,
+            options,
+            roles,
+            followers,
+            sender,
+            sealer,
+            stack.audit,
+        )
 
 
 @asynccontextmanager

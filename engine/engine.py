@@ -2,7 +2,7 @@
 
     plan ◀── notices ── desk: planner, finalizer
     run  ◀── work ───── worker: a lane for each route, the recorder; the lookout, where no message comes
-    lead ◀── lease ──── dispatcher, followers (projector, eraser, others'), expirer, sweeper
+    lead ◀── lease ──── dispatcher, followers (projector, eraser, others'), sealer, expirer, sweeper
 
 A role that ends is the end of the engine: its owner sees the error and starts anew.
 """
@@ -16,6 +16,7 @@ from typing import Final
 
 import structlog
 
+from engine.audit.sealer import Sealer
 from engine.desk import Desk
 from engine.dispatcher import Dispatcher
 from engine.eraser import Eraser
@@ -32,6 +33,7 @@ from engine.routes import PausePolicy, Route
 from engine.upstream import Upstream
 from engine.webhooks.sender import WebhookSender
 from engine.worker import Worker
+from events.audit.records import AuditRecords
 from events.batch import Batch
 from events.bus import Notice
 from events.errors import BatchmillError
@@ -76,12 +78,17 @@ class Engine:
         roles: frozenset[Role] = EVERY_ROLE,
         followers: Mapping[str, Handle] | None = None,
         webhooks: WebhookSender | None = None,
+        sealer: Sealer | None = None,
+        audit: AuditRecords | None = None,
     ) -> None:
         """`followers`: what the leader runs besides its own, by the names of their checkpoints; `webhooks`
-        sends what their follower has to tell."""
+        sends what their follower has to tell; without a `sealer` the log is not sealed; `audit` knows what
+        was signed of it."""
         self._journal = journal
         self._store = store
         self._webhooks = webhooks
+        self._sealer = sealer
+        self._audit = audit
         self._options = options
         pauses = PausePolicy(first_wait=options.probe_interval, longest_wait=options.probe_interval_max)
         self.watches = {route.name: RouteWatch(route.name, upstream, pauses) for route, upstream in routes}
@@ -152,7 +159,7 @@ class Engine:
             board,
             journal.bus,
             Planner(journal, self._store, self._known_models, options),
-            Finalizer(journal, self._store, options),
+            Finalizer(journal, self._store, options, self._audit),
             options,
         )
 
@@ -165,6 +172,8 @@ class Engine:
                 group.create_task(self._sweep())
                 if self._webhooks is not None:
                     group.create_task(self._webhooks.run(leadership))
+                if self._sealer is not None:
+                    group.create_task(self._sealer.run(leadership))
                 for follower in self._followers:
                     group.create_task(follower.run(leadership))
         finally:

@@ -19,7 +19,9 @@ from engine.answer import error_line, line_id
 from engine.line_order import NEVER_RUN, Stretch, in_line_order
 from engine.options import EngineOptions
 from engine.result_files import ResultFiles, put_result_files, remove_result_files
-from events.batch import Batch, CloseBatch, FinalizeBatch, decide
+from events.audit.note import MalformedNote
+from events.audit.records import AuditRecords
+from events.batch import Batch, CloseBatch, FinalizeBatch, LastCheckpoint, decide
 from events.catalog import new_event
 from events.errors import BatchmillError
 from events.event import NewEvent
@@ -55,10 +57,14 @@ class ResultsNotWritten(BatchmillError):
 class Finalizer:
     """Finalizes batches, one call each; of `options` it uses `result_files_expire`."""
 
-    def __init__(self, journal: Journal, store: Store, options: EngineOptions) -> None:
+    def __init__(
+        self, journal: Journal, store: Store, options: EngineOptions, audit: AuditRecords | None = None
+    ) -> None:
+        """`audit` knows the checkpoint that closing events name."""
         self._journal = journal
         self._store = store
         self._options = options
+        self._audit = audit
 
     async def finalize(self, batch_id: str) -> bool:
         """Ends a batch of which every line has an outcome, or that is stopping; says whether it has ended.
@@ -90,9 +96,10 @@ class Finalizer:
         """One append for the files and the closing event; of several finalizers the first one's counts."""
         output_id = fresh_file_id() if files.output else None
         error_id = fresh_file_id() if files.errors else None
+        checkpoint = await self._last_checkpoint()
 
         def close(seen: Seen[Batch]) -> Decision:
-            closing = decide(seen.state, CloseBatch(output_id, error_id))
+            closing = decide(seen.state, CloseBatch(output_id, error_id, checkpoint))
             if not closing:
                 return Decision([])
             created = [
@@ -125,6 +132,16 @@ class Finalizer:
             failed=files.failed,
             unrun=files.unrun,
         )
+
+    async def _last_checkpoint(self) -> LastCheckpoint | None:
+        if self._audit is None:
+            return None
+        try:
+            last = await self._audit.last()
+        except MalformedNote as error:  # which the audit is there to find; the batch ends all the same
+            _logger.warning("no checkpoint is named at the end of a batch", reason=str(error))
+            return None
+        return None if last is None else LastCheckpoint(last.size, last.root.hex())
 
     async def _forget(self, batch_id: str, files: ResultFiles) -> None:
         """Deletes what another finalizer has made before; what cannot be deleted now is swept later."""

@@ -135,11 +135,19 @@ class BatchFinalizing(msgspec.Struct, frozen=True):
     reason: Reason
 
 
+class LastCheckpoint(msgspec.Struct, frozen=True):
+    """What was signed of the log when a batch ended: its first `size` events have this `root` (hex)."""
+
+    size: int
+    root: str
+
+
 class BatchCompleted(msgspec.Struct, frozen=True):
-    """Every line has an outcome, and the files stand."""
+    """Every line has an outcome, and the files stand. `checkpoint` is None where the log is not sealed."""
 
     output_file_id: str | None
     error_file_id: str | None
+    checkpoint: LastCheckpoint | None = None
 
 
 class BatchCancelled(msgspec.Struct, frozen=True):
@@ -147,6 +155,7 @@ class BatchCancelled(msgspec.Struct, frozen=True):
 
     output_file_id: str | None = None
     error_file_id: str | None = None
+    checkpoint: LastCheckpoint | None = None
 
 
 class BatchExpired(msgspec.Struct, frozen=True):
@@ -154,6 +163,7 @@ class BatchExpired(msgspec.Struct, frozen=True):
 
     output_file_id: str | None
     error_file_id: str | None
+    checkpoint: LastCheckpoint | None = None
 
 
 BatchEvent = (
@@ -253,6 +263,7 @@ class CloseBatch(msgspec.Struct, frozen=True):
 
     output_file_id: str | None
     error_file_id: str | None
+    checkpoint: LastCheckpoint | None = None
 
 
 BatchCommand = (
@@ -313,11 +324,10 @@ def _finalize(batch: Batch) -> list[BatchEvent]:
 def _close(batch: Batch, command: CloseBatch) -> list[BatchEvent]:
     if batch.finalizing is None or batch.ended:
         return []
+    told = (command.output_file_id, command.error_file_id, command.checkpoint)
     if batch.status == "cancelling":
-        return [BatchCancelled(command.output_file_id, command.error_file_id)]
-    if batch.finalizing == "expired":
-        return [BatchExpired(command.output_file_id, command.error_file_id)]
-    return [BatchCompleted(command.output_file_id, command.error_file_id)]
+        return [BatchCancelled(*told)]
+    return [BatchExpired(*told) if batch.finalizing == "expired" else BatchCompleted(*told)]
 
 
 def evolve(batch: Batch | None, event: BatchEvent, second: int) -> Batch:

@@ -4,6 +4,7 @@
         lock                 held with flock by the process that runs here; its pid inside
         database-url         where the running database answers, for the other commands
         webhook-key          what the signing secrets of webhooks are derived from
+        audit-key            what signs checkpoints of the log
         postgres/            the embedded database
         files/               uploaded and produced files
         spill/               what a run puts aside while it works
@@ -17,12 +18,14 @@ import fcntl
 import os
 import secrets
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
+from events.audit.note import PrivateKey
 from events.errors import BatchmillError
 
 SOCKET_NAME = ".s.PGSQL.5432"
@@ -138,7 +141,22 @@ def running_database_url(path: Path) -> str | None:
 
 def kept_webhook_key(path: Path) -> str:
     """The webhook key of the data folder `path`; the first to ask makes it, at random, for good."""
-    file = path.expanduser().absolute() / "webhook-key"
+    return _kept(path, "webhook-key", lambda: secrets.token_hex(32))
+
+
+def audit_key_file(path: Path) -> Path:
+    """Where the data folder `path` keeps the keys that sign checkpoints."""
+    return path.expanduser().absolute() / "audit-key"
+
+
+def kept_audit_key(path: Path) -> str:
+    """The keys that sign checkpoints, of the data folder `path`; the first to ask makes one."""
+    return _kept(path, audit_key_file(path).name, lambda: PrivateKey.fresh(AUDIT_KEY_NAME).text)
+
+
+def _kept(path: Path, name: str, make: Callable[[], str]) -> str:
+    """A secret of the data folder `path`, in a file that nobody else may read."""
+    file = path.expanduser().absolute() / name
     if not file.exists():
         draft = file.with_name(f"webhook-key.{secrets.token_hex(8)}")
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:

@@ -10,6 +10,8 @@ import secrets
 import sys
 from pathlib import Path
 
+from events.audit.note import PrivateKey
+
 
 def keep(path: Path, content: str) -> str:
     """What the file holds; it is written if it is not there yet, whole or not at all."""
@@ -32,6 +34,7 @@ def make(folder: Path, owner_folder: Path) -> None:
     keep(folder / "amqp-url", f"amqp://batchmill:{broker}@rabbitmq/")
     keep(folder / "api-key", f"sk-{secrets.token_urlsafe(32)}")
     keep(folder / "webhook-key", secrets.token_hex(32))
+    keep(folder / "audit-key", PrivateKey.fresh("batchmill").text)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from events.catalog import new_event
 from events.errors import BatchmillError, DatabaseUnavailable, LeadershipLost
 from events.journal import Decision, Journal
 from events.log import Leadership, Row
+from events.origin import Origin
 from storage.store import NameTaken, StorageError, Store
 
 _logger = structlog.get_logger()
@@ -47,7 +48,7 @@ FOR_GOOD: Final = 3600.0
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
 """Seconds before what failed is tried again, doubling."""
-_METADATA: Final = '{"actor":"sealer"}'
+_ORIGIN: Final = Origin("sealer").metadata()
 
 
 class SealRefused(BatchmillError):
@@ -173,7 +174,7 @@ class Sealer:
         events = decide(None if seen is None else seen.state, adopt)
         await self._journal.record(
             Decision(
-                [new_event(STREAM, PROJECT, event, metadata=_METADATA) for event in events],
+                [new_event(STREAM, PROJECT, event, metadata=_ORIGIN) for event in events],
                 rows=[Row("audit_keys", STREAM, PROJECT)],
                 expect={STREAM: 0 if seen is None else seen.version},
             ),

@@ -27,6 +27,21 @@ class Leaf(msgspec.Struct, frozen=True):
     hash: bytes
 
 
+class LeafOf(msgspec.Struct, frozen=True):
+    """What the leaf of an event is made of, and the event's type, which its digest covers."""
+
+    position: int
+    stream_id: str
+    version: int
+    type: str
+    digest: bytes
+
+    @property
+    def hash(self) -> bytes:
+        """The hash of the leaf."""
+        return event_leaf(self.digest, self.stream_id, self.version)
+
+
 class Signed(msgspec.Struct, frozen=True):
     """A checkpoint and the note that it came in, of whose signatures nothing is known yet."""
 
@@ -58,11 +73,28 @@ class AuditRecords:
             Leaf(row["position"], event_leaf(row["digest"], row["stream_id"], row["version"])) for row in rows
         ]
 
+    async def leaf_at(self, position: int) -> LeafOf | None:
+        """What the leaf of the event at `position` is made of; None where there is none."""
+        async with self._database.reading() as connection:
+            row = await connection.fetchrow(_SQL["leaf_at"], position)
+        return None if row is None else LeafOf(**row)
+
+    async def leaves_of(self, stream_id: str, *, after: int = 0, limit: int = 1000) -> list[LeafOf]:
+        """The same of a stream's events with a version over `after`, in order."""
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(_SQL["leaves_of"], stream_id, after, limit)
+        return [LeafOf(**row) for row in rows]
+
     async def newest(self, incarnation: UUID) -> Signed | None:
         """The newest checkpoint that was signed. Raises `MalformedNote` where the row was damaged."""
         async with self._database.reading() as connection:
             note: str | None = await connection.fetchval(_SQL["newest"], incarnation)
         return None if note is None else parse_signed(note)
+
+    async def last(self) -> Checkpoint | None:
+        """The newest checkpoint of the log as it is now. Raises as `newest`."""
+        newest = await self.newest(await self.incarnation())
+        return None if newest is None else newest.checkpoint
 
     async def covering(self, incarnation: UUID, position: int) -> Signed | None:
         """The first checkpoint that covers a position; None where none does yet. Raises as `newest`."""

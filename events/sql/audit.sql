@@ -2,6 +2,15 @@
 -- What the leaves of the tree are made of, from a position on.
 SELECT position, stream_id, version, digest FROM events WHERE position >= $1 ORDER BY position LIMIT $2
 
+-- name: leaf_at
+-- What the leaf of the event at a position is made of.
+SELECT position, stream_id, version, type, digest FROM events WHERE position = $1
+
+-- name: leaves_of
+-- The same of the next events of a stream.
+SELECT position, stream_id, version, type, digest FROM events WHERE stream_id = $1 AND version > $2
+ORDER BY version LIMIT $3
+
 -- name: keep
 -- Keeps a signed checkpoint; see the function in migrations/0011_signed_checkpoints.sql.
 SELECT keep_checkpoint($1, $2, $3, $4, $5, $6)

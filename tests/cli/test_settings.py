@@ -124,6 +124,8 @@ def test_what_belongs_to_the_tests_or_to_nobody_of_ours_is_left_alone() -> None:
         ({"BATCHMILL_STORAGE_URL": "ftp://u:hush@h/x"}, ["BATCHMILL_STORAGE_URL is ***", "s3://"]),
         ({"BATCHMILL_LOG_LEVEL": "loud"}, ["BATCHMILL_LOG_LEVEL is 'loud'", "debug, info, warning, error"]),
         ({"BATCHMILL_BEAT": "2s"}, ["beat must be at most a third of lease"]),
+        ({"BATCHMILL_AUDIT_WITNESSES": "witness"}, ["BATCHMILL_AUDIT_WITNESSES is 'witness'", "https://"]),
+        ({"BATCHMILL_AUDIT_SIGN_COMMAND": "sign"}, ["audit_sign_command and audit_public_keys go together"]),
         ({"BATCHMILL_CONFIG": "/nowhere/b.toml"}, ["/nowhere/b.toml cannot be read: No such file"]),
     ],
 )

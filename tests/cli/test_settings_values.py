@@ -11,9 +11,11 @@ from cli.settings_values import (
     parse_roles,
     parse_size,
     parse_windows,
+    parse_witnesses,
     show_duration,
     show_projects,
     show_size,
+    show_witnesses,
 )
 
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -80,6 +82,19 @@ def test_what_is_no_list_of_roles_is_refused(text: str) -> None:
 
 def test_roles_keep_their_order() -> None:
     assert parse_roles("run, lead") == ("run", "lead")
+
+
+def test_witnesses_are_files_and_urls_and_are_shown_without_their_secrets() -> None:
+    places = ("/var/audit/mill", "s3://audit/mill", "https://u:hush@host/hook?token=hush")
+    assert parse_witnesses(", ".join(places)) == places
+    assert show_witnesses(places) == "/var/audit/mill,s3://audit/mill,https://u:***@host/hook?token=***"
+    assert parse_witnesses(show_witnesses(())) == ()
+
+
+@pytest.mark.parametrize("text", ["", "audit/mill", "ftp://host/x", "https://", "/a,,/b"])
+def test_what_is_no_list_of_witnesses_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_witnesses(text)
 
 
 def test_limits_of_projects_are_written_as_those_of_all() -> None:

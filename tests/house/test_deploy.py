@@ -17,6 +17,7 @@ from cli.main import COMMANDS
 from cli.settings import PREFIX, Settings, describe
 from cli.settings_sources import load
 from cli.settings_values import parse_duration
+from events.audit.note import PrivateKey
 from tests.house.chart import CHART, ROOT, Manifest, RenderError, lint, render
 from tests.postgres import Database
 
@@ -31,6 +32,7 @@ SECRETS = {
     "upstream-api-key": "secret",
     "api-key": "sk-secret",
     "webhook-key": "secret" * 6,
+    "audit-key": PrivateKey("batchmill", bytes(32)).text,
 }
 
 

@@ -1,12 +1,15 @@
 """One database for all tests of this room, emptied for each."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import pytest
 import pytest_asyncio
 
+from tests.engine.audit.mill import Mill
 from tests.events.conftest import EMPTY
+from tests.events.stage import open_stage
 from tests.postgres import Database, PostgresServer
 
 
@@ -29,3 +32,11 @@ async def database(audited_database: Database) -> Database:
     finally:
         await superuser.close()
     return audited_database
+
+
+@pytest.fixture
+async def mill(database: Database, tmp_path: Path) -> AsyncIterator[Mill]:
+    async with open_stage(database.app_url) as stage:
+        mill = Mill(stage, database, tmp_path / "objects", await stage.lead("sealer"))
+        yield mill
+        await mill.store.close()

@@ -3,37 +3,25 @@
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import asyncpg
 import pytest
 
-from engine.audit.sealer import Sealed, Sealer, SealRefused
+from engine.audit.sealer import Sealer, SealRefused
 from engine.audit.signer import KeySigner
 from engine.audit.witnesses import Witnesses
 from events.audit.keys import STREAM, AuditKeys
-from events.audit.leaf import entry
-from events.audit.note import PrivateKey
-from events.audit.records import AuditRecords, Signed
-from events.audit.tile_store import TileStore
+from events.audit.records import Signed
 from events.audit.tree import extends, includes, leaf_hash
-from events.batch import BatchStarted
 from events.buses.local_bus import LocalBus
-from events.catalog import new_event
 from events.errors import LeadershipLost
 from events.journal import Journal
-from events.log import Leadership
-from storage.local_folder import LocalFolder
 from storage.store import StorageUnavailable, Store
+from tests.engine.audit.mill import KEY, NEXT_KEY, Mill
 from tests.events.audit import plain_tree
-from tests.events.stage import PROJECT, Stage, open_stage
-from tests.postgres import Database
-
-KEY: Final = PrivateKey("mill", bytes(range(32)))
-NEXT_KEY: Final = PrivateKey("mill", bytes(range(1, 33)))
 
 
 class BreakingStore:
@@ -51,66 +39,6 @@ class BreakingStore:
             return await getattr(self._store, name)(*arguments)
 
         return call
-
-
-class Mill:
-    """A log, and whoever seals it."""
-
-    def __init__(self, stage: Stage, database: Database, folder: Path, leader: Leadership) -> None:
-        self.stage = stage
-        self.records = AuditRecords(stage.database)
-        self.folder = folder
-        self.store = LocalFolder(folder)
-        self.leader = leader
-        self._database = database
-
-    def sealer(self, *keys: PrivateKey, store: Any = None) -> Sealer:
-        journal = Journal(self.stage.log, self.stage.models, LocalBus())
-        signer = KeySigner(keys or [KEY])
-        return Sealer(journal, self.records, store or self.store, signer, Witnesses([]))
-
-    async def append(self, events: int) -> None:
-        await self.stage.log.append(
-            [new_event(f"batch_{n}", PROJECT, BatchStarted(n, "m")) for n in range(events)]
-        )
-
-    async def seal(self, *keys: PrivateKey, store: Any = None) -> Sealed:
-        """What a leader does that begins anew."""
-        sealer = self.sealer(*keys, store=store)
-        sealed = await sealer.open(self.leader)
-        await sealer.seal(sealed, self.leader)
-        return sealed
-
-    async def entries(self) -> list[bytes]:
-        rows = await self.as_superuser("SELECT * FROM events ORDER BY position")
-        return [entry(row["digest"], row["stream_id"], row["version"]) for row in rows]
-
-    async def as_superuser(self, statement: str) -> list[asyncpg.Record]:
-        connection = await asyncpg.connect(self._database.superuser_url)
-        try:
-            return list(await connection.fetch(statement))
-        finally:
-            await connection.close()
-
-    async def signed(self) -> list[Signed]:
-        """Every checkpoint that is kept, the smallest first."""
-        rows = await self.as_superuser("SELECT incarnation, size FROM signed_checkpoints ORDER BY size")
-        found = [await self.records.covering(row["incarnation"], row["size"]) for row in rows]
-        return [signed for signed in found if signed is not None]
-
-    async def tile_folder(self) -> Path:
-        return self.folder / "audit" / str(await self.records.incarnation()) / "tile"
-
-    async def tiles(self) -> TileStore:
-        return TileStore(self.store, await self.records.incarnation())
-
-
-@pytest.fixture
-async def mill(database: Database, tmp_path: Path) -> AsyncIterator[Mill]:
-    async with open_stage(database.app_url) as stage:
-        mill = Mill(stage, database, tmp_path / "objects", await stage.lead())
-        yield mill
-        await mill.store.close()
 
 
 async def test_each_event_has_its_leaf_at_its_position(mill: Mill) -> None:
@@ -271,7 +199,7 @@ async def test_a_former_leader_signs_nothing(mill: Mill) -> None:
     former = mill.leader
     sealer = mill.sealer()
     sealed = await sealer.open(former)
-    mill.leader = await mill.stage.lead()
+    mill.leader = await mill.stage.lead("sealer")
     with pytest.raises(LeadershipLost):
         await sealer.seal(sealed, former)
     assert await mill.signed() == []
@@ -345,7 +273,7 @@ async def test_a_sealer_seals_all_by_itself_until_its_leadership_ends(mill: Mill
             incarnation = await mill.records.incarnation()
             while await mill.records.covering(incarnation, head) is None:  # noqa: ASYNC110  # it tells nobody
                 await asyncio.sleep(0.01)
-    await mill.stage.lead()
+    await mill.stage.lead("sealer")
     await mill.append(1)
     with pytest.raises(BaseExceptionGroup) as ended:
         await running

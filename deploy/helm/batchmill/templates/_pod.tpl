@@ -71,6 +71,10 @@ A Deployment of one role. Takes (dict "root" $ "component" "api" "of" .Values.ap
 {{- $secrets = append $secrets (dict "name" . "key" $values.webhookKey.key "path" "webhook-key") -}}
 {{- $_ := set $files "webhook_key" "webhook-key" -}}
 {{- end -}}
+{{- if and $values.auditKey.existingSecret (ne .component "api") -}}
+{{- $secrets = append $secrets (dict "name" $values.auditKey.existingSecret "key" $values.auditKey.key "path" "audit-key") -}}
+{{- $_ := set $files "audit_key" "audit-key" -}}
+{{- end -}}
 {{- $fixed := dict "host" "0.0.0.0" "drain" (printf "%ds" (int $values.drainSeconds)) -}}
 {{- $_ := set $fixed "storage_url" (required "storage.url must say where files are kept, as in s3://bucket/prefix" $values.storage.url) -}}
 {{- $_ := set $fixed "upstream_url" (required "upstream.url must name the server that answers the lines, with its /v1" $values.upstream.url) -}}

@@ -1,0 +1,56 @@
+"""What sealing needs of the settings: who signs, and which witnesses are told."""
+
+import shlex
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import structlog
+
+from cli.embedded.data_folder import audit_key_file, kept_audit_key
+from cli.settings import Settings
+from cli.settings_values import mask_url
+from engine.audit.signer import CommandSigner, KeySigner, Signer, parse_private_keys, parse_public_keys
+from engine.audit.witnesses import FileWitness, HttpWitness, StoreWitness, Witness, Witnesses
+from storage.object_store import open_store
+
+_logger = structlog.get_logger()
+
+
+def signer_of(settings: Settings) -> Signer | None:
+    """Who signs by the settings; None where there is nobody. Raises `SettingsError` for what are no keys."""
+    if settings.audit_sign_command is not None:
+        keys = parse_public_keys(settings.audit_public_keys or "")
+        return CommandSigner(shlex.split(settings.audit_sign_command), keys)
+    return None if settings.audit_key is None else KeySigner(parse_private_keys(settings.audit_key))
+
+
+def own_signer(settings: Settings) -> Signer:
+    """The same beside an embedded database: where nobody is set, a key that the data folder keeps."""
+    signer = signer_of(settings)
+    if signer is not None:
+        return signer
+    file = audit_key_file(settings.data_dir)
+    made = not file.exists()
+    keys = parse_private_keys(kept_audit_key(settings.data_dir))
+    if made:
+        public = keys[0].public.text
+        _logger.info("audit key made: keep the public one elsewhere", file=str(file), public_key=public)
+    return KeySigner(keys)
+
+
+@asynccontextmanager
+async def open_witnesses(settings: Settings) -> AsyncIterator[Witnesses]:
+    """The witnesses, for as long as the block runs. Raises `StorageError` for storage that is none."""
+    async with AsyncExitStack() as closing:
+        witnesses: list[Witness] = []
+        for place in settings.audit_witnesses:
+            if place.startswith("/"):
+                witnesses.append(FileWitness(Path(place)))
+            elif place.startswith(("http:", "https:")):
+                witnesses.append(HttpWitness(place, mask_url(place)))
+            else:
+                store = open_store(place)
+                closing.push_async_callback(store.close)
+                witnesses.append(StoreWitness(store, mask_url(place)))
+        yield Witnesses(witnesses)
