@@ -31,6 +31,9 @@ from events.errors import BatchmillError
 SOCKET_NAME = ".s.PGSQL.5432"
 """How Postgres names its Unix socket: the port is part of the name, also where no port is listened on."""
 
+AUDIT_KEY_NAME = "batchmill"
+"""How a key is called unless somebody says otherwise."""
+
 _PROBE_SECONDS = 2.0
 
 
@@ -158,9 +161,9 @@ def _kept(path: Path, name: str, make: Callable[[], str]) -> str:
     """A secret of the data folder `path`, in a file that nobody else may read."""
     file = path.expanduser().absolute() / name
     if not file.exists():
-        draft = file.with_name(f"webhook-key.{secrets.token_hex(8)}")
+        draft = file.with_name(f"{name}.{secrets.token_hex(8)}")
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
-            new.write(secrets.token_hex(32) + "\n")
+            new.write(make() + "\n")
             new.flush()
             os.fsync(new.fileno())
         try:
