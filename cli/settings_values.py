@@ -42,6 +42,7 @@ _BYTES = {
 _NUMBER_AND_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 ROLES = ("lead", "plan", "run")
 _HAVE_A_HOST = ("http", "https", "s3", "gs", "az", "amqp", "amqps")
+_WITNESSES = ("http", "https", "file", "s3", "gs", "az")
 _SECRET_PARAMETERS = re.compile(r"pass|key|secret|token|signature|credential", re.IGNORECASE)
 
 
@@ -112,7 +113,6 @@ def parse_networks(text: str) -> tuple[str, ...]:
     return () if text == "none" else tuple(str(ip_network(part.strip())) for part in text.split(","))
 
 
-def show_networks(networks: tuple[str, ...]) -> str:
 def parse_witnesses(text: str) -> tuple[str, ...]:
     """Places in the order given: `/var/audit/mill,s3://bucket,https://host/path`; `none` are none."""
     places = () if text == "none" else tuple(part.strip() for part in text.split(","))
@@ -128,6 +128,7 @@ def show_witnesses(places: tuple[str, ...]) -> str:
     return ",".join(place if place.startswith("/") else mask_url(place) for place in places) or "none"
 
 
+def show_networks(networks: tuple[str, ...]) -> str:
     """Networks as they are written."""
     return ",".join(networks) or "none"
 
@@ -272,13 +273,13 @@ _PROJECTS = Kind(
     parse=parse_projects,
     show=show_projects,
 )
-_FOLDER = Kind(
 _PLACES = Kind(
     name="places",
     expects="paths of files and URLs, such as /var/audit/mill or s3://bucket,https://host/path, or none",
     parse=parse_witnesses,
     show=show_witnesses,
 )
+_FOLDER = Kind(
     name="folder", expects="the path of a folder", parse=lambda text: Path(_non_empty(text)).expanduser()
 )
 _SECRET = Kind(
@@ -311,8 +312,8 @@ BrokerUrl = Annotated[
     str | None, url("amqp", "amqps", example="amqps://user:password@host/vhost", secret=True)
 ]
 Roles = Annotated[tuple[str, ...], _ROLES]
-Networks = Annotated[tuple[str, ...], _NETWORKS]
 Places = Annotated[tuple[str, ...], _PLACES]
+Networks = Annotated[tuple[str, ...], _NETWORKS]
 Projects = Annotated[Mapping[str, Mapping[str, int]], _PROJECTS]
 LogLevel = Annotated[str, choice("debug", "info", "warning", "error")]
 LogFormat = Annotated[str, choice("auto", "console", "json")]
