@@ -28,6 +28,11 @@ def keyed_file_id(project_id: str, key: str) -> str:
     return file_id_of(int(derived_hex("file", project_id, key), 16))
 
 
+def keyed_upload_id(project_id: str, key: str) -> str:
+    """The id of the upload that a project begins with an idempotency key."""
+    return "upload_" + derived_hex("upload", project_id, key)
+
+
 def plausible(text: str) -> bool:
     """Whether an id could be this text. What is not never reaches the database, which cannot hold every
     character."""

@@ -67,13 +67,15 @@ async def place_for(services: ApiServices, project_id: str, size: int) -> AsyncI
         place.leave()
 
 
+def quota_exceeded(because: str) -> ApiError:
+    """The 429 of a quota: asking again at once is of no use."""
+    message = f"You exceeded your current quota: {because}"
+    return ApiError(429, message, type=QUOTA, code=QUOTA, headers=NO_RETRY)
+
+
 def _exceeded(project_id: str, most: int, used: int, size: int) -> ApiError:
-    return ApiError(
-        429,
-        f"You exceeded your current quota: project {project_id} may store {most:,} bytes (stored_bytes), its "
-        f"files and uploads hold {used:,}, and this upload has {size:,} or more. Delete files, or ask the "
-        "server's operator for a higher limit.",
-        type=QUOTA,
-        code=QUOTA,
-        headers=NO_RETRY,
+    return quota_exceeded(
+        f"project {project_id} may store {most:,} bytes (stored_bytes), its files and uploads hold {used:,}, "
+        f"and this upload has {size:,} or more. Delete files, or ask the server's operator for a higher "
+        "limit."
     )

@@ -25,6 +25,10 @@ DRY_RUNS = 4
 """Inputs that are checked at once, each of which may lie in the spill folder meanwhile."""
 FAILURE_READS = 2
 """Batches whose failures are read at once."""
+ARRIVALS = 32
+"""Files and parts that come in at once; each holds a MiB or two."""
+ARRIVALS_EACH = 16
+"""Of one project."""
 
 
 class ApiOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +80,7 @@ class ApiServices(msgspec.Struct, frozen=True):
     searches: Slots = msgspec.field(default_factory=lambda: Slots(SEARCHES))
     dry_runs: Slots = msgspec.field(default_factory=lambda: Slots(DRY_RUNS))
     failure_reads: Slots = msgspec.field(default_factory=lambda: Slots(FAILURE_READS))
+    arrivals: Slots = msgspec.field(default_factory=lambda: Slots(ARRIVALS, ARRIVALS_EACH))
     turns: Turns = msgspec.field(default_factory=Turns)
     rates: Rates = msgspec.field(default_factory=Rates)
     token_room: TokenRoom = msgspec.field(default_factory=TokenRoom)

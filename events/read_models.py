@@ -203,6 +203,11 @@ class ReadModels:
         async with self._database.reading() as connection:
             return cast(int, await connection.fetchval(_SQL["kept"], project_id))
 
+    async def count(self, kind: type[S], project_id: str, most: int) -> int:
+        """How many objects of a kind a project has that are not hidden; `most` for so many or more."""
+        async with self._database.reading() as connection:
+            return cast(int, await connection.fetchval(_SQL["count"], KINDS[kind], project_id, most))
+
     async def named(self, storage_keys: Sequence[str]) -> set[str]:
         """Which of some storage keys belong to a file that was recorded, gone or not. What no row names is
         looked for in the log itself: whether an object may be deleted must not hang on rows."""

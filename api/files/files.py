@@ -6,6 +6,7 @@ from litestar import delete, post, route
 from litestar.params import FromPath
 from litestar.types import ASGIApp
 
+from api.arrivals import arriving
 from api.body import announced_bytes, pieces_of
 from api.discard import discard
 from api.errors import ApiError, no_such_file
@@ -47,7 +48,8 @@ async def upload_file(request: ApiRequest) -> FileObject:
     file_id = fresh_file_id() if key is None else keyed_file_id(project_id, key)
     known = key is not None and await services.journal.models.find(File, file_id, project_id) is not None
     async with place_for(services, project_id, 0 if known else max(1, announced - FORM_BYTES)) as place:
-        sent = await FileForm(services.store, services.options).read(form)
+        async with arriving(services, project_id):
+            sent = await FileForm(services.store, services.options).read(form)
         if not known:
             await place.keep(sent.stored)
         # From here on the bytes stay whatever happens: an append whose answer is lost may have been recorded.

@@ -6,7 +6,7 @@ from api.files import files
 from api.files.purposes import UPLOADED
 from api.openapi import samples
 from api.openapi.entry import BYTES, FORM, JSON, Answer, Body, Entry, Example, Parameter, Refused, Schema
-from api.openapi.parts import IDEMPOTENCY_KEY, TEXT, expiry, fields, one_of, or_null, page
+from api.openapi.parts import IDEMPOTENCY_KEY, KEY_TEXT, TEXT, expiry, fields, one_of, or_null, page
 from api.openapi.refusals import HEAD, IN_BODY, IN_EXPIRY, IN_KEY, NO_OBJECT
 from api.paging import MOST_FILES
 from api.services import ApiOptions
@@ -15,7 +15,7 @@ from api.wire import Deleted, list_object
 
 _FILES: Final = "Files"
 _UPLOADS: Final = "Uploads"
-_BINARY: Final[Schema] = {"type": "string", "contentMediaType": BYTES}
+_BINARY: Final[Schema] = {"contentMediaType": BYTES}
 _NO_FORM: Final = "The body is no form, or holds a field twice."
 
 
@@ -142,12 +142,14 @@ def _upload_entries(options: ApiOptions) -> tuple[Entry, ...]:
             tag=_UPLOADS,
             summary="Begin an upload in parts",
             says="It expires after an hour.",
+            parameters=(IDEMPOTENCY_KEY,),
             body=Body(content={JSON: _upload(options)}),
             refuses={
                 400: Refused(
-                    codes=(*IN_BODY, *IN_EXPIRY, "string_above_max_length"),
-                    otherwise=f"{NO_OBJECT} Or: {HEAD}",
+                    codes=(*IN_BODY, *IN_EXPIRY, *IN_KEY),
+                    otherwise=f"{NO_OBJECT} Or: header and body name two idempotency keys. Or: {HEAD}",
                 ),
+                409: Refused(codes=("idempotency_conflict",)),
                 429: Refused(codes=("insufficient_quota",)),
                 507: Refused(),
             },
@@ -272,5 +274,8 @@ def _upload(options: ApiOptions) -> Schema:
             },
             "mime_type": {"type": "string", "maxLength": 256},
         },
-        {"expires_after": expiry("When the file goes. Default: for batches after 30 days, else never.")},
+        {
+            "expires_after": expiry("When the file goes. Default: for batches after 30 days, else never."),
+            "idempotency_key": or_null(KEY_TEXT),
+        },
     )

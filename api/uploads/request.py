@@ -10,16 +10,24 @@ import msgspec
 from api.errors import ApiError, above_maximum, below_minimum, invalid_type, too_long
 from api.expiry import BATCH_FILE_SECONDS, expiry_of_body
 from api.files.purposes import BATCH, UPLOADED
+from api.idempotency import FIELD as KEY_FIELD
 from api.json_body import integer, json_object, one_of, refuse_unknown, required, text
 from api.services import ApiOptions
 from events.upload import UploadCreated
 
-_CREATE: Final = frozenset({"filename", "purpose", "bytes", "mime_type", "expires_after"})
+_CREATE: Final = frozenset({"filename", "purpose", "bytes", "mime_type", "expires_after", KEY_FIELD})
 _COMPLETE: Final = frozenset({"part_ids", "md5"})
 _NAMELESS: Final = "upload"
 _MAX_NAME: Final = 4096
 _MAX_TYPE: Final = 256
 _MD5: Final = re.compile("[0-9a-f]{32}")
+
+
+class UploadRequest(msgspec.Struct, frozen=True):
+    """What creating the upload records, and the idempotency key that the body names, if it does."""
+
+    created: UploadCreated
+    idempotency_key: str | None
 
 
 class Completion(msgspec.Struct, frozen=True):
@@ -29,7 +37,7 @@ class Completion(msgspec.Struct, frozen=True):
     md5: str | None
 
 
-def parse_upload_request(body: bytes, options: ApiOptions) -> UploadCreated:
+def parse_upload_request(body: bytes, options: ApiOptions) -> UploadRequest:
     """The upload that a body asks for."""
     fields = json_object(body)
     filename = _short(fields, "filename", _MAX_NAME) or _NAMELESS
@@ -44,8 +52,10 @@ def parse_upload_request(body: bytes, options: ApiOptions) -> UploadCreated:
     expires_after = expiry_of_body(fields, "expires_after")
     if expires_after is None and purpose == BATCH:
         expires_after = BATCH_FILE_SECONDS
+    key = None if fields.get(KEY_FIELD) is None else text(fields, KEY_FIELD)
     refuse_unknown(fields, _CREATE)
-    return UploadCreated(filename, purpose, mime_type, size, expires_after=expires_after)
+    created = UploadCreated(filename, purpose, mime_type, size, expires_after=expires_after)
+    return UploadRequest(created, key)
 
 
 def parse_completion(body: bytes) -> Completion:

@@ -7,18 +7,21 @@ lost is answered again.
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Final
 from uuid import UUID, uuid4
 
 from litestar import post
 from litestar.params import FromPath
 
+from api.arrivals import arriving
 from api.body import announced_bytes, pieces_of, whole_body
 from api.discard import discard
 from api.errors import ApiError, no_such_upload
 from api.files.purposes import BATCH
-from api.ids import looking_for
+from api.idempotency import HEADER, conflict, idempotency_key
+from api.ids import keyed_upload_id, looking_for
 from api.multipart import FORM_BYTES, Form
-from api.quota import place_for
+from api.quota import place_for, quota_exceeded
 from api.request import ApiRequest, origin, services_of
 from api.scopes import needs
 from api.services import ApiServices
@@ -28,7 +31,7 @@ from api.uploads.part import part_too_large, stored_part
 from api.uploads.request import Completion, parse_completion, parse_upload_request
 from api.uploads.wire import PartObject, UploadObject, part_object, upload_object
 from events.catalog import new_event
-from events.errors import NotFound, UploadRefused
+from events.errors import NotFound, UploadRefused, VersionConflict
 from events.file import File, FileCreated, fresh_file_id
 from events.journal import Decision
 from events.log import Row
@@ -39,6 +42,7 @@ from events.upload import (
     CompleteUpload,
     Part,
     Upload,
+    UploadCreated,
     UploadPartAdded,
     chosen_parts,
     decide,
@@ -48,23 +52,33 @@ from events.upload import (
 )
 from storage.store import ObjectMissing, StorageError, Stored
 
+MOST_PENDING: Final = 200
+"""Uploads that one project may have begun and not completed; in each process that counts them for itself a
+few more can be begun at the same moment."""
+
 
 @post("/uploads", status_code=200, opt=needs("write"))
 async def create_upload(request: ApiRequest) -> UploadObject:
-    """`POST /v1/uploads`"""
-    services = services_of(request)
-    created = parse_upload_request(await whole_body(request), services.options)
-    await require_space(services, created.size)
-    upload_id, project_id = fresh_upload_id(), request.auth.project_id
-    async with place_for(services, project_id, created.size):
-        await services.journal.record(
-            Decision(
-                [new_event(upload_id, project_id, created, event_id=uuid4(), metadata=origin(request))],
-                rows=[Row("upload", upload_id, project_id)],
-                expect={upload_id: 0},
-            )
-        )
-    return upload_object(await services.journal.models.get(Upload, upload_id, project_id))
+    """`POST /v1/uploads`
+
+    With an idempotency key that began an upload before, the answer is that upload, as it is by now.
+    """
+    services, project_id = services_of(request), request.auth.project_id
+    wanted = parse_upload_request(await whole_body(request), services.options)
+    key = idempotency_key(request.headers.get(HEADER), wanted.idempotency_key)
+    upload_id = fresh_upload_id() if key is None else keyed_upload_id(project_id, key)
+    async with services.turns.at(f"{project_id} begins"):
+        made = None if key is None else await services.journal.models.find(Upload, upload_id, project_id)
+        if made is None:
+            try:
+                await _begin(services, project_id, upload_id, wanted.created, origin(request))
+            except VersionConflict:  # a twin was faster, in another process
+                if key is None:
+                    raise
+    seen = await services.journal.models.get(Upload, upload_id, project_id, hidden=True)
+    if key is not None and seen.state.created != wanted.created:
+        raise conflict(key, f"{upload_id} from other parameters")
+    return await _shown(services, seen)
 
 
 @post("/uploads/{upload_id:str}/parts", status_code=200, opt=needs("write"))
@@ -78,7 +92,8 @@ async def add_part(request: ApiRequest, upload_id: FromPath[str]) -> PartObject:
         raise part_too_large(most, announced)
     form = Form(request.headers.get("content-type", ""), pieces_of(request, most + FORM_BYTES))
     await require_space(services, announced)
-    stored = await stored_part(services.store, form, most)
+    async with arriving(services, request.auth.project_id):
+        stored = await stored_part(services.store, form, most)
     added = UploadPartAdded(fresh_part_id(), stored.size, stored.sha256.hex(), stored.key)
     event_id, metadata = uuid4(), origin(request)
     try:
@@ -138,6 +153,27 @@ async def cancel_upload(request: ApiRequest, upload_id: FromPath[str]) -> Upload
             hidden=True,
         )
     return upload_object(seen)
+
+
+async def _begin(
+    services: ApiServices, project_id: str, upload_id: str, created: UploadCreated, metadata: str
+) -> None:
+    """Records a new upload. Raises `ApiError` where the project may have no more."""
+    await require_space(services, created.size)
+    pending = await services.journal.models.count(Upload, project_id, MOST_PENDING)
+    if pending >= MOST_PENDING:
+        raise quota_exceeded(
+            f"project {project_id} has {MOST_PENDING} uploads that are not completed, and may have no more. "
+            "Complete or cancel them, or wait until they expire, an hour after they were begun."
+        )
+    async with place_for(services, project_id, created.size):
+        await services.journal.record(
+            Decision(
+                [new_event(upload_id, project_id, created, event_id=uuid4(), metadata=metadata)],
+                rows=[Row("upload", upload_id, project_id)],
+                expect={upload_id: 0},
+            )
+        )
 
 
 def addition(seen: Seen[Upload], added: UploadPartAdded, event_id: UUID, metadata: str) -> Decision:

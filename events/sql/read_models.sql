@@ -40,6 +40,11 @@ WHERE expires_at <= floor(extract(epoch FROM now()))::bigint AND expires_at IS N
   AND kind = $1 AND parked IS NULL
 ORDER BY expires_at LIMIT $2
 
+-- name: count
+-- How many objects of a kind a project has, counted no further than $3.
+SELECT count(*) FROM (
+    SELECT 1 FROM read_models m WHERE m.kind = $1 AND m.project_id = $2 AND NOT m.hidden LIMIT $3) counted
+
 -- name: kept
 -- Bytes of a project's files, and of its uploads on their way; of a row that no program has written forward yet,
 -- those that its first event says.
@@ -82,7 +87,7 @@ ORDER BY m.created_at, m.id, e.version
 
 -- name: advance
 -- Writes rows forward and moves a checkpoint; see the function in migrations/0002_board.sql.
-SELECT advance($1, $2, $3, $4, $5, $6, $7, $8)
+SELECT advance($1, $2, $3, $4, $5, $6, $7, $8), set_config('synchronous_commit', 'off', true)
 
 -- name: checkpoint
 -- How far a follower is.

@@ -109,6 +109,7 @@ class Served:
         self.models = services.models
         self.store = store
         self.rates = services.rates
+        self.arrivals = services.arrivals
         self.token_room = services.token_room
         self.deliveries = services.webhooks.deliveries
         self.streams = services.streams

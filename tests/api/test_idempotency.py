@@ -13,6 +13,7 @@ import pytest
 
 from tests.api.client import FORM, JSON, Answer, Client, batch_body, field, file, form, spoken
 from tests.api.serving import Project, Served
+from tests.api.uploading import LINE, complete, sent, wanted
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "send-again.md"
 EXAMPLE = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -203,6 +204,41 @@ def test_the_key_of_a_file_that_is_gone_is_a_conflict(project: Project) -> None:
     answer = upload(project, "key-1")
     assert answer.status == 409
     assert "a file that is gone" in (answer.error["message"] or "")
+
+
+def begin(project: Project, key: str | None, size: int = len(LINE), **more: object) -> Answer:
+    """Begins an upload in parts, with a key in the header unless it is None."""
+    headers = JSON if key is None else JSON | {"Idempotency-Key": key}
+    return project.client.ask("POST", "/v1/uploads", json.dumps(wanted(size, **more)).encode(), headers)
+
+
+def test_an_upload_that_is_begun_again_is_the_same_upload_as_it_is_by_now(project: Project) -> None:
+    first = begin(project, "key-1")
+    upload_id = first.json["id"]
+    assert re.fullmatch(r"upload_[0-9a-f]{32}", upload_id)
+    assert begin(project, "key-1").json == first.json
+    assert begin(project, None, idempotency_key="key-1").json == first.json
+    assert begin(project, "key-2").json["id"] != upload_id
+    completed = complete(project.client, upload_id, sent(project.client, upload_id, LINE))
+    assert completed.json["file"]["bytes"] == len(LINE)
+    assert begin(project, "key-1").json == completed.json
+
+
+def test_uploads_begun_at_the_same_moment_with_one_key_are_one(served: Served, project: Project) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: begin(project, "key-1"), range(8)))
+    assert {answer.status for answer in answers} == {200}
+    [upload_id] = {answer.json["id"] for answer in answers}
+    assert len(served.run(served.journal.log.stream(upload_id))) == 1
+
+
+@pytest.mark.parametrize("other", [{"size": 7}, {"filename": "other.jsonl"}, {"mime_type": "text/plain"}])
+def test_the_key_of_another_upload_is_a_conflict(project: Project, other: Mapping[str, Any]) -> None:
+    made = begin(project, "key-1").json["id"]
+    answer = begin(project, "key-1", **other)
+    assert (answer.status, answer.headers["x-should-retry"]) == (409, "false")
+    assert (answer.error["param"], answer.error["code"]) == ("idempotency_key", "idempotency_conflict")
+    assert f"make {made} from other parameters" in (answer.error["message"] or "")
 
 
 def test_the_examples_of_the_page_print_what_it_says(

@@ -1,6 +1,7 @@
-"""Work that takes a request long: few pieces at once, one of each project, and none for ever."""
+"""Work that takes a request long: few pieces at once, and fewer of each project."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -72,3 +73,16 @@ async def test_work_may_have_a_time_of_its_own() -> None:
         leave.set()
     with pytest.raises(ApiError, match=LATE):
         await hold_until_late(slots, "b", patience=30, work=0)
+
+
+async def test_a_project_may_have_several_slots_for_as_long_as_they_take() -> None:
+    slots = Slots(3, each=2)
+    async with AsyncExitStack() as held:
+        for project_id in ("a", "a", "b"):
+            await held.enter_async_context(slots.for_as_long_as_it_takes(project_id, 30, LATE))
+        for project_id in ("a", "b"):
+            with pytest.raises(ApiError, match=r"^It took too long\. Please try again\.$"):
+                await held.enter_async_context(slots.for_as_long_as_it_takes(project_id, 0, LATE))
+    with pytest.raises(TimeoutError, match="within"):
+        async with slots.for_as_long_as_it_takes("a", 30, LATE):
+            raise TimeoutError("within")

@@ -1,9 +1,11 @@
 """Uploads in parts that are refused: what is said, and that nothing is left behind."""
 
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
+from api.services import ARRIVALS_EACH
 from events.catalog import new_event
 from events.journal import Decision
 from events.log import Row
@@ -52,6 +54,37 @@ def test_an_upload_that_cannot_be_is_refused(
     error = answer.error
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", param, code)
     assert says in (error["message"] or "")
+
+
+def test_a_project_has_only_so_many_uploads_pending(
+    served: Served, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.uploads.uploads.MOST_PENDING", 2)
+    first, _ = begun(project.client, 10), begun(project.client, 10)
+    answer = project.client.post_json("/v1/uploads", wanted(10))
+    assert (answer.status, answer.headers["x-should-retry"]) == (429, "false")
+    assert (answer.error["type"], answer.error["code"]) == ("insufficient_quota", "insufficient_quota")
+    assert f"project {project.id} has 2 uploads that are not completed" in (answer.error["message"] or "")
+    assert begun(served.project().client, 10)
+    cancel(project.client, first)
+    assert begun(project.client, 10)
+
+
+def test_what_finds_no_slot_in_time_is_told_to_come_again(
+    served: Served, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sixteen files of a project are on their way: one more must wait, or a part, and another project not."""
+    monkeypatch.setattr("api.arrivals.PATIENCE", 0.0)
+    upload_id, held = begun(project.client, 10), AsyncExitStack()
+    for _ in range(ARRIVALS_EACH):
+        slot = served.arrivals.for_as_long_as_it_takes(project.id, 0.0, "")
+        served.run(held.enter_async_context(slot))
+    for answer in (project.client.upload(LINE), send(project.client, upload_id, LINE)):
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert "as many files as it can at once" in (answer.error["message"] or "")
+    assert served.project().client.upload(LINE).status == 200
+    served.run(held.aclose())
+    assert send(project.client, upload_id, LINE).status == 200
 
 
 @pytest.mark.parametrize("name", ["filename", "purpose", "bytes", "mime_type"])
