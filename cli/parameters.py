@@ -42,4 +42,7 @@ Interval = Annotated[
 Limit = Annotated[int, Parameter(validator=Number(gte=1), help="How many, at most.")]
 BatchId = Annotated[str, Parameter(validator=_named, help="The batch, such as batch_0123456789abcdef.")]
 FileId = Annotated[str, Parameter(validator=_named, help="The file, such as file-0123456789abcdef.")]
+Output = Annotated[
+    Path | None, Parameter(alias="-o", help="The file to write; standard output if not given, or `-`.")
+]
 Config = Annotated[Path | None, Parameter(help="TOML file of settings; else BATCHMILL_CONFIG.")]

@@ -13,8 +13,8 @@ from typing import Final
 from cli.batch_view import BatchView, Counts, LineError, LineErrors, Live, Usage
 from cli.keys import DEFAULT_PROJECT
 from cli.one_shot.input_file import is_what_was, pieces
-from cli.one_shot.whole_file import whole_file
 from cli.stack import Stack
+from cli.whole_file import whole_file
 from engine.line_order import in_line_order
 from events.batch import Batch, BatchCreated, CreateBatch, InputFile
 from events.batch import decide as decide_batch

@@ -1,4 +1,4 @@
-"""`batchmill batches`: make, see, follow and cancel batches on a running server."""
+"""`batchmill batches`: make, see, follow, cancel and retry batches on a running server."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +9,7 @@ from cli.batch_view import BatchView
 from cli.exit_codes import ExitCode
 from cli.parameters import BatchId, Interval, Json, Limit, Url
 from cli.remote.client import Server, connect, decode, json_text
+from cli.remote.inside import errors, events, line, results
 from cli.remote.uploads import FileView, upload
 from cli.remote.watching import display, exit_code_for, watch_to_the_end
 from cli.tables import local_time, print_fields, print_table
@@ -19,7 +20,7 @@ app = App(
     help="""See and steer the batches of a running server.
 
 $ batchmill batches create requests.jsonl --watch
-$ batchmill batches list
+$ batchmill batches results batch_0123456789abcdef -o results.jsonl
 """,
 )
 
@@ -110,6 +111,57 @@ def create(
         "completion_window": window,
     }
     content = server.post("batches", body=order | ({"metadata": metadata} if metadata else {}))
+    return _created(server, content, watch, interval, json=json)
+
+
+@app.command
+def retry(
+    batch_id: BatchId,
+    /,
+    *,
+    group: str | None = None,
+    window: str | None = None,
+    metadata: dict[str, str] | None = None,
+    idempotency_key: str | None = None,
+    watch: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    interval: Interval = 1.0,
+    url: Url = None,
+    json: Json = False,
+) -> ExitCode:
+    """Create a batch of those lines of an ended one that failed or were never run.
+
+    $ batchmill batches retry batch_0123456789abcdef --watch
+    $ batchmill batches retry batch_0123456789abcdef --group cause_0123456789abcdef
+
+    Parameters
+    ----------
+    group
+        Only lines that failed alike: the id of an entry of `batchmill batches errors`.
+    window
+        Time after which unfinished lines expire; that of the old batch if not given.
+    metadata
+        Instead of that of the old batch, each pair as --metadata.KEY VALUE.
+    idempotency_key
+        A word of yours: sent again, it makes no second batch.
+    watch
+        Follow the new batch to its end.
+    """
+    server = connect(url)
+    order = {
+        "group": group,
+        "completion_window": window,
+        "metadata": metadata,
+        "idempotency_key": idempotency_key,
+    }
+    body = {name: value for name, value in order.items() if value is not None}
+    return _created(server, server.post("batches", batch_id, "retry", body=body), watch, interval, json=json)
+
+
+for _look in (events, errors, line, results):
+    app.command(_look)
+
+
+def _created(server: Server, content: bytes, watch: bool, interval: float, *, json: bool) -> ExitCode:
     if watch:
         return _watch(server, decode(content, BatchView).id, interval, json=json)
     _print_batch(content, json=json)

@@ -8,7 +8,8 @@ import http.client
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from typing import BinaryIO, TypeVar
+from email.message import Message
+from typing import BinaryIO, Protocol, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
@@ -27,6 +28,12 @@ _LARGEST_ANSWER = 64 * 1024 * 1024
 _PAGE = 100
 _OUT_OF_SERVICE = (502, 503, 504)
 _NOT_ALLOWED = (401, 403, 409)
+
+
+class Sink(Protocol):
+    """What an answer is written into."""
+
+    def write(self, piece: bytes, /) -> object: ...
 
 
 class AnswerRefused(BatchmillError):
@@ -63,7 +70,7 @@ class Server:
         self._timeout = timeout
 
     def get(self, *path: str) -> bytes:
-        """The JSON text of one object, such as `get("batches", "batch_1")`."""
+        """The JSON text of one answer, such as `get("batches", "batch_1")`."""
         return self._ask("GET", _target(*path))
 
     def post(self, *path: str, body: Mapping[str, object] | None = None) -> bytes:
@@ -74,18 +81,20 @@ class Server:
     def delete(self, *path: str) -> bytes:
         return self._ask("DELETE", _target(*path))
 
-    def objects(self, path: str, *, limit: int, **query: str) -> Iterator[msgspec.Raw]:
-        """At most `limit` objects of a list, in the server's order, page by page."""
-        after: dict[str, str] = {}
+    def objects(
+        self, *path: str, limit: int, after: str | None = None, **query: str
+    ) -> Iterator[msgspec.Raw]:
+        """At most `limit` objects of a list after the object `after`, in the server's order, page by page."""
+        cursor = {} if after is None else {"after": after}
         while limit > 0:
             size = min(limit, _PAGE)
-            answer = self._ask("GET", f"/{path}?{urlencode({'limit': str(size), **query, **after})}")
+            answer = self._ask("GET", _target(*path, limit=str(size), **query, **cursor))
             page = decode(answer, _Page)
             yield from page.data[:limit]
             limit -= len(page.data)
             if not page.has_more or not page.data:
                 return
-            after = {"after": decode(page.data[-1], _Item).id}
+            cursor = {"after": decode(page.data[-1], _Item).id}
 
     def upload(self, source: BinaryIO, *, name: str, purpose: str) -> bytes:
         """Send a file, which must know its size, and return the JSON text of the File. Flat in memory."""
@@ -106,11 +115,12 @@ class Server:
         }
         return self._ask("POST", "/files", body(), headers)
 
-    def download(self, file_id: str, target: BinaryIO) -> int:
-        """Write a file's content into `target`; returns its bytes. A cut answer raises ServerUnreachable."""
+    def download(self, target: Sink, *path: str, **query: str) -> Message:
+        """Write an answer that is no JSON into `target` as it comes; returns its headers. A cut answer raises
+        ServerUnreachable."""
         connection = self._connection()
         try:
-            answer = self._send(connection, "GET", _target("files", file_id, "content"), None, {})
+            answer = self._send(connection, "GET", _target(*path, **query), None, {})
             if answer.status != 200:
                 raise self._refusal(answer.status, self._read(answer))
             expected, written = answer.length, 0
@@ -119,7 +129,7 @@ class Server:
                 written += len(piece)
             if expected is not None and written < expected:
                 raise ServerUnreachable(f"{self.url} cut the answer after {written} of {expected} bytes")
-            return written
+            return answer.headers
         finally:
             connection.close()
 
@@ -210,8 +220,9 @@ def json_text(content: bytes | msgspec.Raw) -> str:
     return msgspec.json.format(bytes(content), indent=2).decode()
 
 
-def _target(*path: str) -> str:
-    return "".join(f"/{quote(part, safe='')}" for part in path)
+def _target(*path: str, **query: str) -> str:
+    target = "".join(f"/{quote(part, safe='')}" for part in path)
+    return f"{target}?{urlencode(query)}" if query else target
 
 
 def _form_head(boundary: str, *, name: str, purpose: str) -> bytes:

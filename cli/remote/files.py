@@ -1,18 +1,16 @@
 """`batchmill files`: send files to a running server, see them, fetch them and delete them."""
 
-import contextlib
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from cli.parameters import FileId, Json, Limit, Url
-from cli.remote.client import AnswerRefused, connect, decode, json_text
+from cli.parameters import FileId, Json, Limit, Output, Url
+from cli.remote.client import connect, decode, json_text
 from cli.remote.uploads import FileView, upload
 from cli.settings_values import show_size
 from cli.tables import local_time, print_fields, print_table
+from cli.whole_file import output_of
 
 app = App(
     name="files",
@@ -86,35 +84,16 @@ def download(
     file_id: FileId,
     /,
     *,
-    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    output: Output = None,
     url: Url = None,
 ) -> None:
     """Fetch the content of a file; whole or not at all.
 
     $ batchmill files download file-0123456789abcdef -o results.jsonl
     $ batchmill files download file-0123456789abcdef | jq .response.body
-
-    Parameters
-    ----------
-    output
-        Where to write it; standard output if not given.
     """
-    server = connect(url)
-    if output is None or output == Path("-"):
-        server.download(file_id, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
-        return
-    part = output.with_name(f"{output.name}.part")
-    try:
-        try:
-            with part.open("wb") as target:
-                server.download(file_id, target)
-            os.replace(part, output)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                part.unlink()
-    except OSError as error:
-        raise AnswerRefused(f"{output} cannot be written: {error.strerror}") from error
+    with output_of(output) as target:
+        connect(url).download(target, "files", file_id, "content")
 
 
 @app.command

@@ -21,6 +21,25 @@ PATIENCE = 60.0
 Show = Callable[[BatchView, bytes], None]
 
 
+class Patience:
+    """Bears a server that does not answer, for so many `seconds` in a row."""
+
+    def __init__(self, seconds: float = PATIENCE, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._answered = clock()
+
+    def answered(self) -> None:
+        """The server was there."""
+        self._answered = self._clock()
+
+    def bear(self, error: ServerUnreachable) -> None:
+        """Says that it was not. Raises the error when that has lasted too long."""
+        if self._clock() - self._answered >= self._seconds:
+            raise error
+        print(f"batchmill: {error}; trying again", file=sys.stderr)
+
+
 def watch_to_the_end(
     server: Server,
     batch_id: str,
@@ -35,16 +54,14 @@ def watch_to_the_end(
 
     Raises ServerUnreachable after `patience` seconds without an answer, NotFound for an unknown batch.
     """
-    answered = clock()
+    bearing = Patience(patience, clock)
     while True:
         try:
             content = server.get("batches", batch_id)
         except ServerUnreachable as error:
-            if clock() - answered >= patience:
-                raise
-            print(f"batchmill: {error}; trying again", file=sys.stderr)
+            bearing.bear(error)
         else:
-            answered = clock()
+            bearing.answered()
             batch = decode(content, BatchView)
             show(batch, content)
             if batch.ended:

@@ -26,6 +26,7 @@ class Answer:
     status: int
     body: bytes
     cut: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass
@@ -64,6 +65,8 @@ def scripted_server() -> Iterator[ScriptedServer]:
             answer = self.server_.next_answer(f"{self.command} {path.partition('?')[0]}")
             self.send_response(answer.status)
             self.send_header("Content-Length", str(len(answer.body) + (10 if answer.cut else 0)))
+            for name, value in answer.headers:
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(answer.body)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.one_shot.whole_file import NotWritten, whole_file
+from cli.whole_file import NotWritten, whole_file
 
 
 def test_the_file_takes_its_name_when_it_is_whole(tmp_path: Path) -> None:
@@ -44,3 +44,16 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         whole_file(tmp_path / "none" / "out.jsonl"),
     ):
         pass
+
+
+def test_a_pipe_stays_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDWR)
+    try:
+        with whole_file(pipe) as target:
+            target.write(b"all of it")
+        assert os.read(reader, 100) == b"all of it"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
