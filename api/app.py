@@ -6,6 +6,7 @@ from litestar.routes import HTTPRoute
 
 from api import health, limits, models
 from api.auth import require_key
+from api.azure_paths import AzurePaths
 from api.batches import batches, retry, validation
 from api.batches import events as batch_events
 from api.batches import failures as batch_errors
@@ -79,5 +80,5 @@ def create_app(services: ApiServices) -> Litestar:
         state=State({"services": services}),
     )
     # Around the router, so that also what no route is found for goes through the exchange.
-    app.asgi_handler = Exchange(app.asgi_handler)
+    app.asgi_handler = Exchange(AzurePaths(app.asgi_handler))
     return app
