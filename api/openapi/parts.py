@@ -53,7 +53,7 @@ PATHS: Final[Mapping[str, PathParameter]] = {
 REQUEST_ID: Final = Parameter(
     name="X-Client-Request-Id",
     place="header",
-    schema={"type": "string", "maxLength": 512, "pattern": "^[ -~]*$"},
+    schema={"type": "string", "maxLength": 512, "pattern": "^[\\t -~]*$"},
     says="An id of the client's own. It is checked and otherwise ignored.",
 )
 IDEMPOTENCY_KEY: Final = Parameter(

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from api.batches.events import BatchEventObject
 from api.batches.failures import CauseObject
 from api.batches.line import InputObject, LineObject, OutcomeObject
+from api.limits import LargestObject, LimitObject, LimitsObject, WaitingObject
 from api.model_source import ModelObject
 from api.models import ModelsObject
 from api.uploads.wire import PartObject, UploadObject
@@ -240,3 +241,23 @@ DELIVERY_OBJECT: Final = DeliveryObject(
 )
 MODEL_OBJECT: Final = ModelObject(id=MODEL)
 MODELS: Final = ModelsObject([MODEL_OBJECT, ModelObject(id="org/large")])
+
+MIB: Final = 1 << 20
+LIMITS: Final = LimitsObject(
+    project="default",
+    requests_per_minute=LimitObject(600, 12, 588),
+    batches_per_hour=LimitObject(None, None, None),
+    queued_lines=LimitObject(100_000, 3, 99_997),
+    queued_tokens=LimitObject(None, 99, None),
+    running_batches=LimitObject(None, 1, None),
+    stored_bytes=LimitObject(None, 3 * len(LINES), None),
+    waiting=WaitingObject(batches=0, lines=0, tokens=0),
+    largest=LargestObject(
+        batch_lines=50_000,
+        batch_file_bytes=200 * MIB,
+        line_bytes=16 * MIB,
+        file_bytes=512 * MIB,
+        upload_bytes=8192 * MIB,
+        part_bytes=64 * MIB,
+    ),
+)

@@ -1,8 +1,8 @@
-"""The operations that are about no object of a project: models, dry runs, and the server itself."""
+"""The operations that are about no object of a project: models, dry runs, limits, and the server itself."""
 
 from typing import Final
 
-from api import health, models
+from api import health, limits, models
 from api.batches import validation
 from api.openapi import samples
 from api.openapi.entry import BYTES, JSON, Answer, Body, Entry, Example, Parameter, Refused
@@ -52,7 +52,9 @@ def entries() -> tuple[Entry, ...]:
                     JSON: fields({"input_file_id": TEXT, "endpoint": one_of(*supported_endpoints())}, {}),
                     _JSONL: TEXT,
                     BYTES: TEXT,
-                }
+                },
+                required=False,
+                says="None at all is an empty input.",
             ),
             refuses={
                 400: Refused(
@@ -76,6 +78,14 @@ def entries() -> tuple[Entry, ...]:
                     answer=samples.INVALID,
                 ),
             },
+        ),
+        Entry(
+            handler=limits.retrieve_limits,
+            tag=_SERVER,
+            summary="What a project may have",
+            says="Batchmill's own. What the key's project may have, has, and has left, to be read before an "
+            "upload. Over a limit of the queue a batch waits, and says so.",
+            examples={"project": Example(says="A project with a queue.", answer=samples.LIMITS)},
         ),
         Entry(
             handler=health.live,

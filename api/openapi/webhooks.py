@@ -22,7 +22,7 @@ _NAME: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": 256, "pat
 _URL: Final[Schema] = {
     "type": "string",
     "maxLength": LONGEST_URL,
-    "pattern": "^https?://[a-z0-9]",
+    "pattern": "^[!-~]+$",
     "description": "An HTTPS URL, without a password, that leads to no private address.",
 }
 _UPDATE: Final = fields({}, {"event_types": _EVENT_TYPES, "name": _NAME, "url": _URL})

@@ -1,0 +1,1 @@
+"""The API tried by its own description, with requests that nobody thought of."""
