@@ -39,4 +39,5 @@ async def test_a_line_that_kills_its_worker_is_isolated(
 
     assert broken_promises(story) == []
     assert [(result.line, result.code) for result in results_of(story.errors)] == [(killer, "worker_lost")]
+    assert b'"The worker that ran this request died 2 times while it ran alone."' in story.errors
     assert len(kills) <= DEATHS
