@@ -20,8 +20,8 @@ from api.openapi.served import operations
 from api.services import ApiOptions
 from engine.webhooks.poster import WebhookPoster
 from events.webhooks.post import PostAnswer
+from tests.api.example_world import World
 from tests.api.serving import MIB, Served, serving
-from tests.api.test_openapi_examples import World
 from tests.postgres import Database, PostgresServer
 
 ROOT: Final = Path(__file__).parents[3]
@@ -59,7 +59,7 @@ def tried(
 def run(served: Served, folder: Path, seed: int, *arguments: str) -> int:
     """Has a project with some objects tried, and holds that nothing was found; how many cases there were."""
     project = served.project()
-    World(served, project, "https://example.com/heard")
+    World(served, project)
     ran = subprocess.run(
         [
             PROGRAM,
