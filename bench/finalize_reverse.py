@@ -16,7 +16,7 @@ from cli.embedded.postgres import LOGIN
 from engine.finalizer import Finalizer
 from events.migrate import migrate
 from tests.engine.recorded import World, request_line, world_on
-from tests.postgres import running_server
+from tests.shared_postgres import running_server
 
 MIB = 1 << 20
 
@@ -53,7 +53,7 @@ async def ended_batch(world: World, answers: int, size: int) -> tuple[int, float
 async def measure(answers: int, size: int) -> None:
     """Prints the figures, after a small batch that loads all there is to load."""
     with tempfile.TemporaryDirectory(prefix="batchmill-bench-") as folder:
-        async with running_server() as server:
+        async with running_server(durable=True) as server:
             await server.ensure_roles()
             async with server.new_database() as database:
                 await migrate(database.owner_url, LOGIN)

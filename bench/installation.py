@@ -15,8 +15,9 @@ from events.migrate import migrate
 from tests.chaos.fleet import fleet
 from tests.chaos.inputs import batch_of, fresh_names
 from tests.chaos.mill import Mill, mill, polling
-from tests.postgres import PostgresServer, running_server
+from tests.postgres import PostgresServer
 from tests.rabbit_node import RabbitNode, installed_server, running_node
+from tests.shared_postgres import running_server
 from tests.upstream import LedgerUpstream, ledger_upstream, visits
 
 DEFAULTS = {
@@ -130,7 +131,7 @@ async def site(folder: Path) -> AsyncIterator[Site]:
     """One for as long as the block runs."""
     ledger = folder / "ledger"
     async with (
-        running_server() as server,
+        running_server(durable=True) as server,
         running_node(installed_server()) as node,
         ledger_upstream(ledger) as upstream,
     ):

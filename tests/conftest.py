@@ -10,9 +10,10 @@ import structlog
 from cli.embedded.postgres import LOGIN
 from events.migrate import migrate
 from tests.pgbouncer import Bouncer, running_bouncer
-from tests.postgres import Database, PostgresServer, running_server
+from tests.postgres import Database, PostgresServer
 from tests.rabbit import Broker, new_place, shared_broker
 from tests.rabbit_node import RabbitNode, installed_server, running_node
+from tests.shared_postgres import running_server
 
 
 @pytest.fixture(autouse=True)

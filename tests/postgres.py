@@ -1,31 +1,14 @@
-"""A real Postgres server for the tests, and fresh databases on it.
+"""A Postgres server that runs, whoever runs it, and fresh databases on it."""
 
-In this order: the server that `BATCHMILL_TEST_DATABASE_URL` names (a superuser's URL), a container where an
-engine answers, the Postgres that comes with the program.
-"""
-
-import gc
-import os
 import secrets
-import tempfile
-import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from cli.embedded.data_folder import DataFolder
-from cli.embedded.postgres import LOGIN, OWNER, EmbeddedPostgres
-
-if TYPE_CHECKING:
-    from testcontainers.community.postgres import PostgresContainer
-
-CONTAINER_IMAGE = "postgres:15-alpine"
-"""The oldest major that the SQL of this project promises to run on."""
+from cli.embedded.postgres import LOGIN, OWNER
 
 ROLE_PASSWORD = "batchmill-test"
 """Of the owner's and the application's role."""
@@ -63,7 +46,9 @@ class PostgresServer:
         name = f"batchmill_test_{secrets.token_hex(6)}"
         connection = await asyncpg.connect(self.superuser_url)
         try:
-            await connection.execute(f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE {template}")
+            await connection.execute(
+                f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE {template} STRATEGY FILE_COPY"
+            )
             try:
                 await _copy_role_settings(connection, template, name)
                 yield self.database(name)
@@ -93,44 +78,6 @@ class PostgresServer:
         if role is not None:
             where = f"{role}:{ROLE_PASSWORD}@{where.rpartition('@')[2]}"
         return urlunsplit(parts._replace(netloc=where, path=f"/{database}"))
-
-
-@asynccontextmanager
-async def running_server() -> AsyncIterator[PostgresServer]:
-    """The server that the tests of this session share."""
-    given = os.environ.get("BATCHMILL_TEST_DATABASE_URL")
-    if given:
-        yield PostgresServer(given)
-        return
-    container = _started_container()
-    if container is not None:
-        try:
-            yield PostgresServer(container.get_connection_url())
-        finally:
-            container.stop()
-        return
-    with (
-        tempfile.TemporaryDirectory(prefix="batchmill-test-") as folder,
-        DataFolder.open(Path(folder)) as data,
-    ):
-        async with EmbeddedPostgres(data) as urls:
-            yield PostgresServer(urls.superuser)
-
-
-def _started_container() -> "PostgresContainer | None":
-    """A server in a container, or None where no engine answers or it has no way to the image."""
-    from docker.errors import DockerException  # type: ignore[import-untyped]  # it ships no types
-    from testcontainers.community.postgres import PostgresContainer
-
-    with warnings.catch_warnings():
-        # The probe of an engine that is not there leaves its socket to the collector.
-        warnings.simplefilter("ignore", ResourceWarning)
-        try:
-            return PostgresContainer(CONTAINER_IMAGE, driver=None).start()
-        except DockerException:
-            return None
-        finally:
-            gc.collect()
 
 
 async def _copy_role_settings(connection: asyncpg.Connection, template: str, name: str) -> None:

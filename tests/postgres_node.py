@@ -4,6 +4,7 @@ The programs are those that come with ours; what it stands for is a database ser
 """
 
 import asyncio
+import shutil
 import signal
 import tempfile
 from asyncio.subprocess import DEVNULL, Process
@@ -21,8 +22,11 @@ from cli.embedded.postgres_programs import command, environment, files_owner
 from tests.postgres import Database, PostgresServer
 from tests.rabbit_node import free_ports
 
-START: Final = 60.0
+START: Final = 120.0
 """Seconds within which a server answers, also after a crash."""
+MEMORY: Final = Path("/dev/shm")
+ROOM: Final = 2 << 30
+"""Bytes that memory must have free for a server's files to be kept there."""
 
 
 class PostgresNode:
@@ -37,10 +41,11 @@ class PostgresNode:
     @property
     def database(self) -> Database:
         """The one database on it, which nothing was migrated in yet."""
-        return self._server.database(DATABASE)
+        return self.server.database(DATABASE)
 
     @property
-    def _server(self) -> PostgresServer:
+    def server(self) -> PostgresServer:
+        """The server, as its superuser reaches it."""
         return PostgresServer(f"postgresql://{SUPERUSER}@127.0.0.1:{self._port}/postgres")
 
     async def start(self) -> None:
@@ -66,8 +71,8 @@ class PostgresNode:
 
     async def make_database(self) -> None:
         """Makes what an operator makes: the roles of the program and its database."""
-        await self._server.ensure_roles()
-        connection = await asyncpg.connect(self._server.superuser_url)
+        await self.server.ensure_roles()
+        connection = await asyncpg.connect(self.server.superuser_url)
         try:
             await connection.execute(f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
         finally:
@@ -97,12 +102,17 @@ class PostgresNode:
             "port": str(self._port),
             "unix_socket_directories": "",
             "timezone": "UTC",
+            "max_connections": "200",
+            "jit": "off",
+            # What is killed here are processes: the machine and the disk's cache live on.
+            "fsync": "off",
+            "full_page_writes": "off",
         }
         return ["-D", self._data, *(p for n, v in settings.items() for p in ("-c", f"{n}={v}"))]
 
     async def _answers(self) -> bool:
         try:
-            await (await asyncpg.connect(self._server.superuser_url)).close()
+            await (await asyncpg.connect(self.server.superuser_url)).close()
         except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError):
             return False
         return True
@@ -111,7 +121,9 @@ class PostgresNode:
 @asynccontextmanager
 async def running_postgres() -> AsyncIterator[PostgresNode]:
     """A server and its database, for as long as the block runs."""
-    with tempfile.TemporaryDirectory(prefix="batchmill-postgres-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="batchmill-postgres-", dir=_roomy_memory(), ignore_cleanup_errors=True
+    ) as folder:
         node = PostgresNode(Path(folder))
         try:
             await node.start()
@@ -119,3 +131,8 @@ async def running_postgres() -> AsyncIterator[PostgresNode]:
             yield node
         finally:
             await node.kill()
+
+
+def _roomy_memory() -> Path | None:
+    """A folder that is kept in memory, where there is one with room."""
+    return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ROOM else None
