@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Final
 
 from tests.certificate import make_certificate
+from tests.tied import TIED
 
-START: Final = 60.0
+START: Final = 120.0
 """Seconds within which a node answers; on an idle machine it takes four."""
 WATERMARK: Final = "{absolute, 1073741824}"
 USER: Final = "guest"
@@ -224,10 +225,9 @@ class RabbitNode:
 
     def _spawn(self, *command: str) -> subprocess.Popen[bytes]:
         """A child that dies with the tests, however they end."""
-        guard = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
         with (self._folder / "output").open("ab") as output:
             return subprocess.Popen(
-                [*guard, *command],
+                [*TIED, *command],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

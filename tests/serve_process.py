@@ -14,8 +14,10 @@ from typing import Final
 import psutil
 from openai import OpenAI
 
+from tests.tied import TIED
+
 PROGRAM: Final = (sys.executable, "-m", "cli.main")
-PATIENCE: Final = 40.0
+PATIENCE: Final = 120.0
 """Seconds after which a process that says nothing, or does not end, fails its test."""
 
 
@@ -132,7 +134,7 @@ def started(
 ) -> Iterator[ServeProcess]:
     """A command of the program that runs until it is stopped, at the end of the block."""
     with subprocess.Popen(
-        [*run_as, *PROGRAM, *map(str, arguments)],
+        [*TIED, *run_as, *PROGRAM, *map(str, arguments)],
         env=environment(settings),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

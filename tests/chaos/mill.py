@@ -18,11 +18,12 @@ import msgspec
 
 from cli.embedded.data_folder import running_database_url
 from events.failpoint import ENVIRONMENT
+from tests.tied import TIED
 
 KEY: Final = "sk-chaos"
 PROGRAM: Final = Path(sys.executable).with_name("batchmill")
-READY_WITHIN: Final = 30.0
-BOUND: Final = 45.0
+READY_WITHIN: Final = 120.0
+BOUND: Final = 120.0
 """Seconds after which a wait for anything is a failure of the test."""
 PATIENCE: Final = 0.05
 """Seconds between two tries of a client."""
@@ -94,6 +95,7 @@ class Mill:
             ENVIRONMENT: failpoints,
         }
         self._process = await asyncio.create_subprocess_exec(
+            *TIED,
             PROGRAM,
             self.COMMAND,
             env=environment,

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
+from tests.tied import TIED
+
 
 class Ended(NamedTuple):
     """How a command ended and what it said."""
@@ -70,6 +72,7 @@ async def command(*arguments: object, environ: Mapping[str, str] | None = None) 
     """Starts `batchmill` with these arguments and no setting but those of `environ`."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("BATCHMILL_")}
     process = await asyncio.create_subprocess_exec(
+        *TIED,
         sys.executable,
         "-m",
         "cli.main",

@@ -17,6 +17,7 @@ from cli.embedded.data_folder import running_database_url
 from tests.postgres import Database
 from tests.rabbit import Broker
 from tests.serve_process import PROGRAM, environment, serve_process, started
+from tests.tied import TIED
 
 KEY: Final = "sk-of-the-sdk"
 CHAT: Final = "/v1/chat/completions"
@@ -29,7 +30,7 @@ QUICK: Final = {
     "BATCHMILL_CANCEL_GRACE": "300ms",
     "BATCHMILL_FREE_SPACE_FLOOR": "0",
 }
-PATIENCE: Final = 30.0
+PATIENCE: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class Pods:
 def upstream_process(command: Sequence[str]) -> Iterator[str]:
     """The URL of an upstream that runs while the block does."""
     with subprocess.Popen(
-        [sys.executable, "-m", *command], env=environment(), stdout=subprocess.PIPE, text=True
+        [*TIED, sys.executable, "-m", *command], env=environment(), stdout=subprocess.PIPE, text=True
     ) as process:
         try:
             assert process.stdout is not None
