@@ -70,7 +70,7 @@ async def test_a_chunk_called_off_while_it_is_claimed_sends_nothing(world: World
 
 
 async def test_a_chunk_claimed_while_the_worker_stops_sends_nothing(world: World, ledger: Path) -> None:
-    async with station_on(world, ledger) as station:
+    async with station_on(world, ledger, drain=0.1) as station:
         station.gate.clear()
         batch = await station.batch(names(5))
         await station.hand_out(batch, 5)
@@ -161,7 +161,7 @@ async def test_a_paused_route_takes_no_chunk_until_it_opens(world: World, ledger
 
 async def until_paused(world: World) -> None:
     """Returns when a worker has said that it paused the route."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not any(ROUTE in pauses for pauses in (await world.board.pauses()).values()):  # noqa: ASYNC110  # nobody tells
             await asyncio.sleep(0.01)
 
@@ -185,7 +185,7 @@ async def test_no_line_of_a_lost_claim_is_sent_any_more(world: World, ledger: Pa
         others = [id for id in await world.board.workers() if id != WORKER]
         await world.board.void_claims(others)
         await station.upstream.until(lambda u: u.tries == 2 and u.under_way == 0)
-        await asyncio.wait_for(station.recorder.emptied(), 10)
+        await asyncio.wait_for(station.recorder.emptied(), 60)
 
     assert await station.recorded_lines(batch) == []
     assert station.upstream.tries == 2

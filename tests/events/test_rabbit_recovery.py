@@ -103,6 +103,7 @@ async def test_a_bus_begins_without_a_broker_and_works_when_there_is_one(
     await bus.close()
 
 
+@pytest.mark.soak  # one that forgets everything restarts as well
 async def test_a_broker_that_restarts_costs_time(bus: RabbitBus, broker_node: RabbitNode) -> None:
     workers, readers = Handler(), Handler()
     await bus.take_work("gpu", 2, workers)
