@@ -23,7 +23,7 @@ from cli.embedded.postgres_programs import NOBODY, Account, command, environment
 from tests.postgres import ROLE_PASSWORD, Database, PostgresServer
 from tests.rabbit_node import free_ports
 
-START: Final = 20.0
+START: Final = 60.0
 SESSIONS: Final = 4
 """Sessions of the server for each login and database."""
 _CONFIGURATION: Final = """\

@@ -52,7 +52,7 @@ class Client:
         body: bytes | Iterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         authorization = {"authorization": f"Bearer {self.key}"} if self.key else {}
         try:
             # It may be answered before all of it was sent.
@@ -122,7 +122,7 @@ def form(*parts: bytes) -> bytes:
 
 def spoken(port: int, sent: bytes) -> bytes:
     """What the server answers to exactly these bytes, until it closes the connection."""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(sent)
         answer = b""
         while piece := connection.recv(65536):

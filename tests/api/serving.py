@@ -118,7 +118,7 @@ class Served:
 
     def run(self, job: Coroutine[Any, Any, T]) -> T:
         """Runs a coroutine where the server runs, and waits for it."""
-        return asyncio.run_coroutine_threadsafe(job, self.loop).result(30)
+        return asyncio.run_coroutine_threadsafe(job, self.loop).result(60)
 
     def project(self, id: str | None = None, restricted: KeyRestricted | None = None) -> Project:
         """A project, new unless it is named, with a new key."""
@@ -249,8 +249,8 @@ def serving(
     thread = threading.Thread(target=lambda: uvloop.run(serve()), name="api")
     thread.start()
     try:
-        served, stop = started.result(30)
+        served, stop = started.result(60)
         yield served
         served.loop.call_soon_threadsafe(stop.set)
     finally:
-        thread.join(30)
+        thread.join(60)

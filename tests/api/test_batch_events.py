@@ -36,7 +36,7 @@ class Listening:
     """A client that reads an event stream."""
 
     def __init__(self, project: Project, batch_id: str, **headers: str) -> None:
-        self.connection = http.client.HTTPConnection("127.0.0.1", project.client.port, timeout=30)
+        self.connection = http.client.HTTPConnection("127.0.0.1", project.client.port, timeout=60)
         authorization = {"authorization": f"Bearer {project.key}", "accept": SSE}
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self.connection.request("GET", f"/v1/batches/{batch_id}/events", headers=authorization | named)

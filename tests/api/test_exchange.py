@@ -165,7 +165,7 @@ def test_what_is_no_request_is_answered_with_an_envelope_too(served: Served, sen
 
 def test_a_head_that_does_not_end_is_refused_by_its_size(served: Served) -> None:
     for sent in (b"GET /", b"GET / HTTP/1.1\r\nhost: x\r\nx-padding: "):
-        with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", served.port), timeout=60) as connection:
             answer = b""
             with suppress(ConnectionError):
                 connection.sendall(sent)
@@ -191,7 +191,7 @@ def test_an_idle_connection_outlives_the_time_of_a_head(
 ) -> None:
     monkeypatch.setattr(http_protocol, "_HEAD_SECONDS", 0.05)
     get = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as idle:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=60) as idle:
         idle.sendall(get)
         assert idle.recv(65536).startswith(b"HTTP/1.1 200 OK")
         spoken(served.port, b"")  # in which time a head would have been given up
@@ -219,7 +219,7 @@ def test_chunked_json_and_pipelined_requests_are_understood(served: Served, proj
 
 def test_a_refusal_ends_an_upload_without_reading_all_of_it(served: Served, project: Project) -> None:
     """Answered from the head alone: none of the body was sent, and no `100 Continue` is waited for."""
-    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=60) as connection:
         connection.sendall(
             f"POST /v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {project.key}\r\n"
             f"content-type: {FORM['content-type']}\r\ncontent-length: {10**12}\r\n\r\n".encode()
@@ -258,7 +258,7 @@ def test_a_body_that_drips_is_given_up(
     monkeypatch.setattr(request_body, "_SILENCE", 0.2)
     before = served.stored()
     start = form(field("purpose", "batch"), file(LINE))[:-20]
-    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=60) as connection:
         connection.sendall(
             f"POST /v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {project.key}\r\n"
             f"content-type: {FORM['content-type']}\r\ncontent-length: 100000\r\n\r\n".encode()
@@ -297,7 +297,7 @@ def test_an_unread_short_body_keeps_the_connection(project: Project) -> None:
 def test_a_client_that_leaves_in_an_upload_leaves_no_object(served: Served, project: Project) -> None:
     before = served.stored()
     body = form(field("purpose", "batch"), file(LINE + b" " * 1_500_000))
-    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=60) as connection:
         connection.sendall(
             f"POST /v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {project.key}\r\n"
             f"content-type: {FORM['content-type']}\r\ncontent-length: {len(body)}\r\n\r\n".encode()

@@ -17,7 +17,7 @@ set_up_logs({level!r}, {format!r})
 {code}
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == ""
     return done.stderr.splitlines()

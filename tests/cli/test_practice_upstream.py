@@ -129,4 +129,4 @@ def test_the_command_says_where_it_answers_and_ends_on_a_signal() -> None:
         assert process.stdout is not None
         assert "http://127.0.0.1:" in process.stdout.readline()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0

@@ -323,7 +323,7 @@ def test_inputs_may_be_written_as_their_clients_write_them(client: OpenAI) -> No
     batch = client.batches.create(completion_window="24h", endpoint=CHAT, input_file_id=file.id, metadata={})
     assert batch.metadata == {}
     client.files.delete(file.id)
-    done = until_ended(client.with_options(max_retries=5, timeout=20), batch)
+    done = until_ended(client.with_options(max_retries=5, timeout=60), batch)
     assert done.status == "completed"
     lines = results(client, done.output_file_id)
     assert [found["custom_id"] for found in lines] == ["backwards|1", "é \U0001f600"]

@@ -78,7 +78,7 @@ class Station:
 
     async def until_recorded(self, batch: RecordedBatch, lines: int) -> Batch:
         """Returns the batch when so many of its lines have an outcome."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 state = await batch.state()
                 if state.completed + state.failed >= lines:
@@ -87,7 +87,7 @@ class Station:
 
     async def until_free(self, batch: RecordedBatch) -> OpenBatch:
         """Returns how a batch stands when nobody holds anything of it."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (board := await self.on_board(batch)).held:  # noqa: ASYNC110  # the board tells nobody
                 await asyncio.sleep(0.01)
             return board

@@ -54,7 +54,7 @@ async def test_batches_that_are_parked_hold_up_no_other(world: World) -> None:
         await park(world, batch_id)
     working = asyncio.create_task(desk_of(world).run())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await on_board(world, other)).phase == "planning":  # noqa: ASYNC110  # nobody tells
                 await asyncio.sleep(0.01)
     finally:

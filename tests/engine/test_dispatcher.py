@@ -188,7 +188,7 @@ async def test_a_batch_that_is_to_be_planned_puts_off_no_look_at_one_that_was(wo
     dispatcher = dispatcher_of(world, poll=3600.0)
     looking = asyncio.create_task(dispatcher.run(world.leadership))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await bus.offered.wait()
             later = await running(world, 1)
             dispatcher.wake([Notice(created.id, BatchCreated.__name__, 1), Notice(created.id, LOOK, 0)])

@@ -19,9 +19,9 @@ async def test_each_try_of_a_line_is_in_the_ledger_with_its_outcome(tmp_path: Pa
     async with ledger_upstream(ledger) as told:
         upstream = HttpUpstream(told.url)
         for _ in range(2):
-            await upstream.send(CHAT, b'{"x":"line-1 503x1"}', timeout=5.0)
+            await upstream.send(CHAT, b'{"x":"line-1 503x1"}', timeout=60.0)
         with pytest.raises(ConnectionDropped):
-            await upstream.send(CHAT, b'{"x":"line-2 drop"}', timeout=5.0)
+            await upstream.send(CHAT, b'{"x":"line-2 drop"}', timeout=60.0)
         await upstream.close()
     assert [(each.line, each.number, each.outcome) for each in visits(ledger)] == [
         ("line-1", 1, "503"),

@@ -7,7 +7,7 @@ from typing import cast
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.line_order import Stretch, in_line_order
@@ -82,7 +82,6 @@ def recordings(draw: st.DrawFn) -> list[list[LineOutcome]]:
 
 
 @given(flushes=recordings(), memory_bytes=st.integers(1, 5_000))
-@settings(max_examples=60, deadline=None)
 async def test_any_recording_comes_out_in_line_order(
     flushes: list[list[LineOutcome]], memory_bytes: int
 ) -> None:

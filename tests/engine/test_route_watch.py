@@ -73,7 +73,7 @@ async def test_a_refused_connection_is_the_reason_shown(tmp_path: Path) -> None:
     async with watching(url) as watch:
         upstream = HttpUpstream(url)
         with pytest.raises(UpstreamFailure) as raised:
-            await upstream.send("/v1/chat/completions", b"{}", timeout=5.0)
+            await upstream.send("/v1/chat/completions", b"{}", timeout=60.0)
         await upstream.close()
         assert await watch.failed("b1", judge(raised.value)) is Standing.DOWN
         assert watch.reason == f"route paused: connection refused by {url}"

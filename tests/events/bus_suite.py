@@ -8,7 +8,7 @@ import pytest
 from events.bus import Bus, Notice, Work
 from events.errors import BatchmillError
 
-PATIENCE: Final = 20.0
+PATIENCE: Final = 60.0
 """Seconds after which a message that did not come is a failure; nothing is ever awaited for that long."""
 NOTICE: Final = Notice("batch_1", "BatchCreated", 1)
 

@@ -187,7 +187,7 @@ class Projecting:
         if self.handled and self.handled[-1].position >= position:
             return
         self.reached.clear()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await self.reached.wait()
 
 

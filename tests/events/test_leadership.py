@@ -22,7 +22,7 @@ from tests.events.stage import Stage
 
 LEASE: Final = 0.4
 BEAT: Final = 0.05
-PATIENCE: Final = 20.0
+PATIENCE: Final = 60.0
 SHORT: Final = st.integers(1, 32).map(lambda n: n / 64)
 """Pauses that no sum of them rounds, at most half of a lease of one second."""
 

@@ -108,7 +108,7 @@ async def test_a_step_stands_back_while_others_hold_its_table(
     async with reader.transaction():
         await reader.execute("SELECT 1 FROM read_models")
         step = asyncio.create_task(migrate(empty_database.owner_url, LOGIN))
-        await asyncio.wait_for(refused.wait(), 20)
+        await asyncio.wait_for(refused.wait(), 60)
         async with open_stage(empty_database.app_url) as stage:
             assert await stage.file()  # nobody waits behind the step
     assert await step == NAMES[4:]

@@ -40,7 +40,7 @@ def _ask(what: str, values: Manifest) -> list[str]:
         input=json.dumps(values),
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=120,
     )
     if asked.returncode:
         raise RenderError(asked.stderr.strip().splitlines()[-1])

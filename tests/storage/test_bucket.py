@@ -22,7 +22,7 @@ class S3Server:
         self.url = url
 
     def ask(self, method: str, path: str) -> str:
-        with urlopen(Request(f"{self.url}/{path}", method=method), timeout=30) as answer:
+        with urlopen(Request(f"{self.url}/{path}", method=method), timeout=60) as answer:
             return str(answer.read(), "utf-8")
 
     def unfinished_uploads(self) -> int:
