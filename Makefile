@@ -21,10 +21,10 @@ NODE := tests/clients/node
 PRIVATE_UV := .uv/bin/uv
 UV := $(or $(shell command -v uv 2>/dev/null),$(PRIVATE_UV))
 
-# Cheap and near the ground first; these mostly wait, so a few run side by side. What kills and freezes whole
-# processes has the machine to itself, at the end.
-ROOMS := storage events engine api cli contract
-SIDE_BY_SIDE := 3
+# What starts whole processes first: short tests fill the gaps at the end. What kills and freezes processes has
+# the machine to itself, but for a few of its own kind.
+ROOMS := cli contract events engine api storage
+SIDE_BY_SIDE := -n 3 --no-loadscope-reorder
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,8 +40,8 @@ check: setup ## Check style, types, the directions of imports, and the rules of 
 
 test: setup ## Run every test but those of check and soak
 	@$(call SERVERS)
-	$(BIN)/pytest -q -n $(SIDE_BY_SIDE) --dist loadfile $(ROOMS:%=tests/%)
-	$(BIN)/pytest -q tests/chaos
+	$(BIN)/pytest -q $(SIDE_BY_SIDE) --dist loadfile $(ROOMS:%=tests/%)
+	$(BIN)/pytest -q $(SIDE_BY_SIDE) --dist worksteal tests/chaos
 
 demo: setup ## Run a batch of 2,000 lines through an embedded stack and show what happened
 	$(BIN)/batchmill demo

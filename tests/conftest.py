@@ -1,19 +1,30 @@
 """What the tests of every room may ask for: a real Postgres server and a fresh database on it, a real broker
 and a place on it."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 import structlog
+from hypothesis import settings
 
 from cli.embedded.postgres import LOGIN
 from events.migrate import migrate
+from tests.chaos.telling import TOLD
+from tests.made_data_folder import copy_data_folder, make_data_folder
 from tests.pgbouncer import Bouncer, running_bouncer
 from tests.postgres import Database, PostgresServer
 from tests.rabbit import Broker, new_place, shared_broker
 from tests.rabbit_node import RabbitNode, installed_server, running_node
 from tests.shared_postgres import running_server
+
+EXAMPLES = int(os.environ.get("BATCHMILL_TEST_EXAMPLES", "40"))
+"""Examples of each property; more make a longer search."""
+# How long one takes is up to the machine.
+settings.register_profile("tests", deadline=None, max_examples=EXAMPLES)
+settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +64,22 @@ async def empty_database(postgres_server: PostgresServer) -> AsyncIterator[Datab
         yield fresh
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def made_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with a migrated database, never run on: `data_folder` is copied from it."""
+    path = tmp_path_factory.mktemp("made") / "data"
+    await make_data_folder(path)
+    return path
+
+
+@pytest.fixture
+def data_folder(made_data_folder: Path, tmp_path: Path) -> Path:
+    """A data folder of this test's own, with a migrated database."""
+    path = tmp_path / "data"
+    copy_data_folder(made_data_folder, path)
+    return path
+
+
 @pytest.fixture(scope="session")
 def bouncer(postgres_server: PostgresServer) -> Iterator[Bouncer]:
     """A PgBouncer in transaction mode in front of the server of this session."""
@@ -83,3 +110,11 @@ async def broker_node(broker_server: str | RabbitNode) -> AsyncIterator[RabbitNo
     else:
         async with running_node(installed_server()) as node:
             yield node
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Shows what tests have told, passed or failed."""
+    for report in (one for outcome in ("passed", "failed") for one in terminalreporter.getreports(outcome)):
+        for name, told in report.user_properties:
+            if name == TOLD and report.when == "call":
+                terminalreporter.write_line(f"{report.nodeid}\n  {told}")

@@ -1,10 +1,12 @@
 """What the tests of whole processes may ask for."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.chaos.telling import TOLD, Tell
 from tests.upstream import LedgerUpstream, ledger_upstream
 
 
@@ -19,3 +21,9 @@ async def upstream(ledger: Path) -> AsyncIterator[LedgerUpstream]:
     """An upstream that lives through whatever happens to the mill: it runs in the process of the test."""
     async with ledger_upstream(ledger) as running:
         yield running
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Tell:
+    """Tells a figure of this test at the end of the run."""
+    return partial(record_property, TOLD)

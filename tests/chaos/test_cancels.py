@@ -6,8 +6,6 @@ A seed decides which batch is cancelled when. It is in the name of the test; `BA
 
 import asyncio
 import enum
-import os
-import secrets
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -24,12 +22,13 @@ from tests.chaos.checker import Story, broken_promises, results_of
 from tests.chaos.fleet import Fleet, fleet
 from tests.chaos.inputs import batch_of, fresh_names
 from tests.chaos.mill import Json, Polls, Refused, polling
+from tests.chaos.seed import SEED
+from tests.chaos.telling import Tell
 from tests.chaos.witness import story_of, with_visits
 from tests.postgres import Database
 from tests.rabbit import Broker
 from tests.upstream import LedgerUpstream
 
-SEED: Final = int(os.environ.get("BATCHMILL_TEST_SEED") or secrets.randbelow(1_000_000))
 LINES: Final = 24
 AT_ONCE: Final = 6
 """Batches that are being cancelled at the same time."""
@@ -39,7 +38,7 @@ their deadline is nearer."""
 GRACE: Final = 2.0
 SLOW: Final = 6.0
 """Seconds that some lines take: no grace is long enough for them."""
-BOUND: Final = GRACE + 10.0
+BOUND: Final = GRACE + 60.0
 """Seconds from a cancellation to the end, at most. Little is needed after the grace on an idle machine."""
 SETTINGS: Final = {
     "concurrency": "12",
@@ -169,9 +168,8 @@ def broken(one: Cancelled) -> list[str]:
     return broken_promises(one.story)
 
 
-@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("seed", [SEED])
-@pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", [24, pytest.param(200, marks=pytest.mark.soak)])
 async def test_batches_cancelled_at_every_moment_end_once(
     count: int,
     seed: int,
@@ -180,7 +178,7 @@ async def test_batches_cancelled_at_every_moment_end_once(
     ledger: Path,
     database: Database,
     broker: Broker,
-    capsys: pytest.CaptureFixture[str],
+    tell: Tell,
 ) -> None:
     upstream.latency = 0.05
     dice = [Random(f"{seed}.{n}") for n in range(count)]
@@ -211,8 +209,7 @@ async def test_batches_cancelled_at_every_moment_end_once(
         batch.story = story
     assert {b.final["id"]: (b.moment, wrong) for b in batches if (wrong := broken(b))} == {}
     assert [broken_promises(story) for story in with_visits(stories, ledger)] == [[]] * len(stories)
-    with capsys.disabled():
-        print(f"\nseed {seed}: " + told_of(batches, sum(len(story.lines) for story in stories)))
+    tell(f"seed {seed}: " + told_of(batches, sum(len(story.lines) for story in stories)))
 
 
 async def endings(database: Database) -> list[str]:

@@ -16,6 +16,7 @@ from tests.chaos.fleet import fleet
 from tests.chaos.inputs import batch_of, fresh_names
 from tests.chaos.mill import BOUND, PATIENCE, Json, Mill, Refused, polling
 from tests.chaos.register import register_of
+from tests.chaos.telling import Tell
 from tests.chaos.test_outages import cut_connections
 from tests.chaos.witness import story_of
 from tests.postgres import Database
@@ -97,7 +98,7 @@ async def test_a_database_that_is_away_for_a_while(
     node: PostgresNode,
     broker: Broker,
     how: str,
-    capsys: pytest.CaptureFixture[str],
+    tell: Tell,
 ) -> None:
     lines, more = fresh_names(LINES), fresh_names(40)
     upstream.latency = 0.05
@@ -118,8 +119,7 @@ async def test_a_database_that_is_away_for_a_while(
             story = await story_of(pods.api, polls, lines, ledger)
         assert pods.restarted() == 0
         assert [await one.stop() for one in pods.everybody] == [0, 0, 0]
-    with capsys.disabled():
-        print(f"\n{how}: ready again after {ready_after:.1f} s, lines recorded after {goes_on_after:.1f} s")
+    tell(f"{how}: ready again after {ready_after:.1f} s, lines recorded after {goes_on_after:.1f} s")
     assert broken_promises(story) == []
     assert len(results_of(story.output)) == len(lines)
 

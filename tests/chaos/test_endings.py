@@ -25,14 +25,14 @@ def codes(story: Story) -> set[str | None]:
     return {result.code for result in results_of(story.errors)}
 
 
-@pytest.mark.parametrize("after", [0, 1, 40, 200])
+@pytest.mark.parametrize("after", [40, *(pytest.param(n, marks=pytest.mark.soak) for n in (0, 1, 200))])
 async def test_a_batch_cancelled_at_any_moment(
-    after: int, tmp_path: Path, upstream: LedgerUpstream, ledger: Path
+    after: int, data_folder: Path, upstream: LedgerUpstream, ledger: Path
 ) -> None:
     """`after` so many tries: none is during validation or soon after."""
     upstream.latency = 0.05
     lines = fresh_names(400)
-    async with mill(tmp_path / "data", upstream.url, concurrency="16") as serving:
+    async with mill(data_folder, upstream.url, concurrency="16") as serving:
         batch_id = await serving.submit(batch_of(lines))
         async with polling(serving, batch_id) as polls:
             await upstream.until(lambda u: u.tries >= after)
@@ -53,11 +53,11 @@ async def test_a_batch_cancelled_at_any_moment(
 
 
 async def test_a_batch_cancelled_while_it_finalizes_keeps_every_outcome(
-    tmp_path: Path, upstream: LedgerUpstream, ledger: Path
+    data_folder: Path, upstream: LedgerUpstream, ledger: Path
 ) -> None:
     """Its first try to write the output fails, so that there is a moment to cancel it in."""
     lines = fresh_names(20)
-    async with mill(tmp_path / "data", upstream.url, "put.before=raise@2") as serving:
+    async with mill(data_folder, upstream.url, "put.before=raise@2") as serving:
         batch_id = await serving.submit(batch_of(lines))
         async with polling(serving, batch_id) as polls:
             await polls.until(lambda batch: batch["status"] == "finalizing")
@@ -72,17 +72,17 @@ async def test_a_batch_cancelled_while_it_finalizes_keeps_every_outcome(
 
 
 async def test_an_upstream_that_hangs_costs_a_cancellation_no_more_than_the_grace(
-    tmp_path: Path, upstream: LedgerUpstream, ledger: Path
+    data_folder: Path, upstream: LedgerUpstream, ledger: Path
 ) -> None:
     lines = fresh_names(60)
     told = dict.fromkeys(lines[:STALLED], "stall")
-    async with mill(tmp_path / "data", upstream.url, concurrency=str(STALLED), cancel_grace="1s") as serving:
+    async with mill(data_folder, upstream.url, concurrency=str(STALLED), cancel_grace="1s") as serving:
         batch_id = await serving.submit(batch_of(lines, told))
         async with polling(serving, batch_id) as polls:
             await upstream.until(lambda u: u.under_way == STALLED)
             await serving.cancel(batch_id)
             moment = time.monotonic()
-            ended = await polls.until_ended(within=15)
+            ended = await polls.until_ended()
             story = await story_of(serving, polls, lines, ledger)
 
     assert ended["status"] == "cancelled"
@@ -91,22 +91,22 @@ async def test_an_upstream_that_hangs_costs_a_cancellation_no_more_than_the_grac
     assert len(results_of(story.errors)) == len(lines)
 
 
-@pytest.mark.parametrize("cancelled", [False, True])
+@pytest.mark.parametrize("cancelled", [False, pytest.param(True, marks=pytest.mark.soak)])
 async def test_a_batch_that_expires(
-    cancelled: bool, tmp_path: Path, upstream: LedgerUpstream, ledger: Path
+    cancelled: bool, data_folder: Path, upstream: LedgerUpstream, ledger: Path
 ) -> None:
     """Also one whose deadline comes while it is cancelled: that is a cancelled batch."""
     upstream.latency = 0.1
     lines = fresh_names(400)
     told = dict.fromkeys(lines[20::40], "slow 1.5")
     settings = {"completion_windows": "24h,3s", "concurrency": "4", "cancel_grace": "5s"}
-    async with mill(tmp_path / "data", upstream.url, **settings) as serving:
+    async with mill(data_folder, upstream.url, **settings) as serving:
         batch_id = await serving.submit(batch_of(lines, told), window="3s")
         async with polling(serving, batch_id) as polls:
             if cancelled:
                 await polls.until(lambda b: b["expires_at"] - time.time() < 1)
                 await serving.cancel(batch_id)
-            ended = await polls.until_ended(within=20)
+            ended = await polls.until_ended()
             story = await story_of(serving, polls, lines, ledger)
 
     assert ended["status"] == ("cancelled" if cancelled else "expired")

@@ -14,6 +14,7 @@ from events import failpoint
 from tests.chaos.checker import Kill
 from tests.chaos.life import Life
 from tests.chaos.mill import BOUND, Mill, mill
+from tests.made_data_folder import copy_data_folder
 from tests.upstream import LedgerUpstream
 
 COMMITS: Final = tuple(
@@ -22,20 +23,18 @@ COMMITS: Final = tuple(
     if name.split(".")[0]
     in ("append", "flush", "erase", "put", "delete", "claim", "hand_back", "hand_out", "checkpoint")
 )
-DECISIVE: Final = frozenset(
-    name
-    for name in failpoint.NAMES
-    if name.split(".")[0] in ("append", "flush", "put", "claim", "hand_out", "checkpoint")
-)
-"""Points at which something is decided; a death at the others is rarer news, and left to the soak."""
+DECISIVE: Final = ("append", "flush", "put", "claim", "hand_out", "checkpoint")
+"""Where something is decided; a death at the other points is rarer news, and left to the soak."""
 DEADLY: Final = tuple(name for name in failpoint.NAMES if name.split(".")[0] not in ("erase", "delete"))
 """Points that every day passes several times."""
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, made_data_folder: Path) -> Path:
     """A data folder that all of these tests use, one after the other, as they leave it."""
-    return tmp_path_factory.mktemp("mill") / "data"
+    path = tmp_path_factory.mktemp("mill") / "data"
+    copy_data_folder(made_data_folder, path)
+    return path
 
 
 @asynccontextmanager
@@ -62,13 +61,25 @@ async def reborn_after_death(
             await keeper
 
 
-@pytest.mark.parametrize(
-    "point",
-    [
-        point if point in DECISIVE else pytest.param(point, marks=pytest.mark.soak)
-        for point in failpoint.NAMES
-    ],
-)
+@pytest.mark.parametrize("side", ["before", "after"])
+async def test_one_death_after_the_other_wherever_something_is_decided(
+    side: str, folder: Path, upstream: LedgerUpstream, ledger: Path
+) -> None:
+    """Each life ends at the next of the points; between them, and after the last, a client has its days."""
+    upstream.latency = 0.01
+    first, *lives = [f"{what}.{side}=kill" for what in DECISIVE]
+    async with mill(folder, upstream.url, first, concurrency="4", chunk_lines="8") as serving:
+        life = Life([serving], ledger)
+        async with reborn_after_death(serving, life.deaths, lives):
+            while len(life.deaths) < len(DECISIVE):
+                await life.one_day()
+            await life.one_day()
+        assert serving.starts == 1 + len(DECISIVE)
+        assert await serving.stop() == 0
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("point", failpoint.NAMES)
 async def test_a_death_at_any_point(point: str, folder: Path, upstream: LedgerUpstream, ledger: Path) -> None:
     upstream.latency = 0.01
     armed = f"{point}=kill"

@@ -49,6 +49,7 @@ async def two_mills(
         yield first, second
 
 
+@pytest.mark.soak  # test_frozen_pods freezes a worker
 async def test_a_frozen_server_is_replaced_and_thaws_without_harm(
     tmp_path: Path, upstream: LedgerUpstream, ledger: Path, database: Database
 ) -> None:
@@ -84,7 +85,6 @@ async def until_more(freezes: Sequence[Kill], than: int) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(200)
 @pytest.mark.parametrize("passage", [1, 2, 3, 5, 8, 13])
 async def test_servers_that_stand_still_at_every_commit_in_turn(
     passage: int, tmp_path: Path, upstream: LedgerUpstream, ledger: Path, database: Database
@@ -105,7 +105,7 @@ async def test_servers_that_stand_still_at_every_commit_in_turn(
                     frozen.thaw()
                 await asyncio.sleep(PATIENCE)
 
-        async with asyncio.TaskGroup() as group, asyncio.timeout(150):
+        async with asyncio.TaskGroup() as group, asyncio.timeout(200):
             thawing = [group.create_task(thaw(mill)) for mill in mills]
             by_hand = 0
             while len(life.deaths) - by_hand < len(armed):

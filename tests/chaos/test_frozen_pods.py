@@ -16,6 +16,7 @@ from tests.chaos.fleet import Fleet, Worker, fleet
 from tests.chaos.inputs import batch_of, fresh_names
 from tests.chaos.mill import BOUND, PATIENCE, polling
 from tests.chaos.register import Strike, register_of
+from tests.chaos.telling import Tell
 from tests.chaos.witness import story_of
 from tests.postgres import Database
 from tests.rabbit import Broker
@@ -73,7 +74,6 @@ async def late_records(database: Database, strikes: Sequence[Strike]) -> list[st
     ]
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("leading", "point"),
     [
@@ -107,7 +107,7 @@ async def test_a_worker_that_stands_still_is_replaced_and_records_nothing_when_i
     broker: Broker,
     leading: bool,
     point: str | None,
-    capsys: pytest.CaptureFixture[str],
+    tell: Tell,
 ) -> None:
     lines, more = fresh_names(LINES), fresh_names(40)
     upstream.latency = 0.05
@@ -145,8 +145,7 @@ async def test_a_worker_that_stands_still_is_replaced_and_records_nothing_when_i
     assert broken_promises(story) == broken_promises(other) == []
     assert len(results_of(story.output)) == len(lines)
     flying, again = in_flight(story, frozen), repeats(story)
-    with capsys.disabled():
-        print(f"\n1 freeze: {flying} lines in flight, {again} run twice")
+    tell(f"1 freeze: {flying} lines in flight, {again} run twice")
     assert again <= flying + CONCURRENCY  # each slot may finish the send that it was in
 
 
@@ -160,7 +159,7 @@ async def test_workers_that_stand_still_at_any_moment_time_and_again(
     ledger: Path,
     database: Database,
     broker: Broker,
-    capsys: pytest.CaptureFixture[str],
+    tell: Tell,
 ) -> None:
     chance = random.Random(seed)
     lines = fresh_names(FREEZES * 300)
@@ -186,9 +185,8 @@ async def test_workers_that_stand_still_at_any_moment_time_and_again(
         assert await late_records(database, register.strikes()) == []
         assert pods.restarted() == 0
         assert [await one.stop() for one in pods.everybody] == [0] * (1 + len(CREW))
-    with capsys.disabled():
-        flying = sum(in_flight(story, freeze) for freeze in freezes)
-        struck = len(register.strikes())
-        print(f"\n{FREEZES} freezes, {struck} noticed: {flying} lines in flight, {repeats(story)} run twice")
+    flying = sum(in_flight(story, freeze) for freeze in freezes)
+    struck = len(register.strikes())
+    tell(f"{FREEZES} freezes, {struck} noticed: {flying} lines in flight, {repeats(story)} run twice")
     assert broken_promises(story) == []
     assert len(results_of(story.output)) == len(lines)

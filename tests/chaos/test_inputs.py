@@ -45,8 +45,8 @@ async def ended(serving: Mill, content: bytes) -> Json:
         return await polls.until_ended()
 
 
-async def test_odd_but_valid_files_run(tmp_path: Path, upstream: LedgerUpstream, ledger: Path) -> None:
-    async with mill(tmp_path / "data", upstream.url) as serving:
+async def test_odd_but_valid_files_run(data_folder: Path, upstream: LedgerUpstream, ledger: Path) -> None:
+    async with mill(data_folder, upstream.url) as serving:
         for oddity, content_of in RUNS.items():
             lines = fresh_names(5)
             batch_id = await serving.submit(content_of(lines))
@@ -56,10 +56,11 @@ async def test_odd_but_valid_files_run(tmp_path: Path, upstream: LedgerUpstream,
             assert story.polls[-1]["request_counts"]["completed"] == len(lines), oddity
 
 
+@pytest.mark.soak  # tests/api and the planner's have each
 async def test_files_that_are_no_batch_say_so_and_run_nothing(
-    tmp_path: Path, upstream: LedgerUpstream
+    data_folder: Path, upstream: LedgerUpstream
 ) -> None:
-    async with mill(tmp_path / "data", upstream.url) as serving:
+    async with mill(data_folder, upstream.url) as serving:
         for content in NOT_JSONL.values():
             with pytest.raises(Refused, match=r"^400: .*Invalid file format for Batch API\. Must be \.jsonl"):
                 await serving.upload(content)

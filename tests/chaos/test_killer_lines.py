@@ -3,8 +3,6 @@
 import asyncio
 from pathlib import Path
 
-import pytest
-
 from tests.chaos.checker import Kill, broken_promises, results_of
 from tests.chaos.inputs import batch_of, fresh_names
 from tests.chaos.mill import mill, polling
@@ -15,15 +13,14 @@ DEATHS = 8
 """Three of its chunk, two while it runs alone, and as many more as others of its chunk get on meanwhile."""
 
 
-@pytest.mark.timeout(120)
 async def test_a_line_that_kills_its_worker_is_isolated(
-    tmp_path: Path, upstream: LedgerUpstream, ledger: Path
+    data_folder: Path, upstream: LedgerUpstream, ledger: Path
 ) -> None:
     upstream.latency = 0.02
     lines = fresh_names(100)
     killer = lines[50]
     kills: list[Kill] = []
-    async with mill(tmp_path / "data", upstream.url, concurrency="8", chunk_lines="16") as serving:
+    async with mill(data_folder, upstream.url, concurrency="8", chunk_lines="16") as serving:
 
         async def die_of_it() -> None:
             while True:

@@ -14,6 +14,7 @@ from tests.chaos.checker import Kill, broken_promises, in_flight, repeats, resul
 from tests.chaos.fleet import fleet
 from tests.chaos.inputs import batch_of, fresh_names
 from tests.chaos.mill import ENDED, KEY, PATIENCE, polling
+from tests.chaos.telling import Tell
 from tests.chaos.test_outages import waits_for
 from tests.chaos.witness import story_of
 from tests.postgres import Database
@@ -32,6 +33,7 @@ async def host(broker_node: RabbitNode) -> AsyncIterator[str]:
         yield url
 
 
+@pytest.mark.soak  # the contract is tested on several processes too
 async def test_an_sdk_sees_one_server(
     tmp_path: Path, upstream: LedgerUpstream, database: Database, broker: Broker
 ) -> None:
@@ -54,6 +56,7 @@ async def test_an_sdk_sees_one_server(
     assert upstream.tries == len(lines)
 
 
+@pytest.mark.soak  # as those of the contract's tests are
 async def test_roles_apart_do_the_same(
     tmp_path: Path, upstream: LedgerUpstream, ledger: Path, database: Database, broker: Broker
 ) -> None:
@@ -80,7 +83,10 @@ async def test_without_a_broker_work_is_found_by_polling(
     assert story.polls[-1]["status"] == "completed"
 
 
-@pytest.mark.parametrize("leading", [True, False], ids=["leader", "other"])
+@pytest.mark.parametrize(
+    "leading",
+    [pytest.param(True, id="leader"), pytest.param(False, id="other", marks=pytest.mark.soak)],
+)
 async def test_the_lines_of_a_killed_worker_run_elsewhere(
     tmp_path: Path,
     upstream: LedgerUpstream,
@@ -88,9 +94,9 @@ async def test_the_lines_of_a_killed_worker_run_elsewhere(
     database: Database,
     broker: Broker,
     leading: bool,
-    capsys: pytest.CaptureFixture[str],
+    tell: Tell,
 ) -> None:
-    lines = fresh_names(1500)
+    lines = fresh_names(800)
     upstream.latency = 0.05
     async with fleet(
         tmp_path, upstream.url, database, broker.url, SETTINGS | {"lease": "5s", "beat": "1s"}
@@ -108,9 +114,8 @@ async def test_the_lines_of_a_killed_worker_run_elsewhere(
     flying = in_flight(story, kill)
     assert repeats(story) <= flying
     again = [visit.began for visit in story.visits if visit.number > 1]
-    with capsys.disabled():
-        elsewhere = f"elsewhere within {max(again) - kill.at:.1f} s" if again else "none had begun"
-        print(f"\n1 kill: {flying} lines in flight, {repeats(story)} run twice, {elsewhere}")
+    elsewhere = f"elsewhere within {max(again) - kill.at:.1f} s" if again else "none had begun"
+    tell(f"1 kill: {flying} lines in flight, {repeats(story)} run twice, {elsewhere}")
 
 
 @pytest.mark.parametrize("how", [pytest.param("killed", marks=pytest.mark.soak), "wiped"])
@@ -123,7 +128,7 @@ async def test_a_broker_that_dies_in_the_middle_costs_time_alone(
     broker_node: RabbitNode,
     how: str,
 ) -> None:
-    lines = fresh_names(1500)
+    lines = fresh_names(1000)
     upstream.latency = 0.05
     async with fleet(tmp_path, upstream.url, database, host, SETTINGS) as pods:
         batch_id = await pods.api.submit(batch_of(lines))
@@ -150,7 +155,7 @@ async def test_a_fleet_that_starts_without_its_broker_works_all_the_same(
     database: Database,
     host: str,
     broker_node: RabbitNode,
-    capsys: pytest.CaptureFixture[str],
+    tell: Tell,
 ) -> None:
     lines = fresh_names(100)
     content = batch_of(lines)
@@ -170,12 +175,10 @@ async def test_a_fleet_that_starts_without_its_broker_works_all_the_same(
         together = time.monotonic() - began
         assert pods.restarted() == 0
     assert broken_promises(story) == []
-    with capsys.disabled():
-        print(
-            f"\nPOST /v1/batches: {1000 * apart:.0f} ms without the broker, {1000 * together:.0f} ms with it"
-        )
+    tell(f"POST /v1/batches: {1000 * apart:.0f} ms without the broker, {1000 * together:.0f} ms with it")
 
 
+@pytest.mark.soak  # test_stops has every kind stop
 async def test_a_worker_that_is_told_to_stop_hands_back_what_has_not_begun(
     tmp_path: Path, upstream: LedgerUpstream, ledger: Path, database: Database, broker: Broker
 ) -> None:
@@ -213,7 +216,9 @@ async def test_a_route_that_every_worker_has_paused_is_said_by_the_leader(
 async def test_a_worker_answers_health_checks_where_it_is_told_to(
     tmp_path: Path, upstream: LedgerUpstream, database: Database
 ) -> None:
-    async with fleet(tmp_path, upstream.url, database, None, SETTINGS | {"health_port": "0"}) as pods:
+    async with fleet(
+        tmp_path, upstream.url, database, None, SETTINGS | {"health_port": "0"}, ["run"]
+    ) as pods:
         said = await pods.workers[0].until_said("answering health checks")
         url = msgspec.json.decode(said, type=dict[str, str])["url"]
         async with aiohttp.ClientSession() as session:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import aiohttp
-import pytest
 
 from tests.chaos.checker import Story, broken_promises
 from tests.chaos.fleet import Api, fleet
 from tests.chaos.inputs import batch_of, fresh_names
 from tests.chaos.mill import BOUND, KEY, PATIENCE, Mill, Refused, polling
+from tests.chaos.telling import Tell
 from tests.chaos.witness import story_of, with_visits
 from tests.postgres import Database
 from tests.rabbit import Broker
@@ -23,7 +23,7 @@ DRAIN: Final = 5.0
 GRACE: Final = DRAIN + 15.0
 """What an orchestrator gives a process before it kills it: in `deploy/` a good deal more than the drain."""
 SETTINGS: Final = {"concurrency": "8", "chunk_lines": "16", "drain": f"{DRAIN:g}s"}
-ROLES: Final = ("lead", "plan", "run", "run", "lead,plan,run")
+ROLES: Final = ("lead", "plan", "run", "lead,plan,run")
 T = TypeVar("T")
 
 
@@ -64,14 +64,14 @@ async def test_every_kind_of_process_stops_under_load_and_loses_nothing(
     ledger: Path,
     database: Database,
     broker: Broker,
-    capsys: pytest.CaptureFixture[str],
+    tell: Tell,
 ) -> None:
     upstream.latency = 0.05
     took: dict[str, float] = {}
     async with fleet(tmp_path, upstream.url, database, broker.url, SETTINGS, ROLES) as pods:
         done = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            clients = [group.create_task(batches(pods.api, size, done)) for size in (20, 800)]
+            clients = [group.create_task(batches(pods.api, size, done)) for size in (20, 400)]
             await upstream.until(lambda upstream: upstream.tries >= 100)
             for one, kind in zip(pods.everybody, ("api", *ROLES), strict=True):
                 took[f"{one.name} ({kind})"] = await stopped(one)
@@ -83,8 +83,7 @@ async def test_every_kind_of_process_stops_under_load_and_loses_nothing(
     assert [broken_promises(story) for story in stories] == [[]] * len(stories)
     assert {story.polls[-1]["status"] for story in stories} == {"completed"}
     assert upstream.tries == sum(len(story.lines) for story in stories)
-    with capsys.disabled():
-        print("\nstopped in s: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in took.items()))
+    tell("stopped in s: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in took.items()))
 
 
 async def test_an_upload_that_has_begun_is_taken_by_an_api_that_stops(

@@ -9,6 +9,7 @@ from tests.chaos.checker import Kill, broken_promises, in_flight, repeats, resul
 from tests.chaos.fleet import fleet
 from tests.chaos.inputs import batch_of, fresh_names
 from tests.chaos.mill import polling
+from tests.chaos.telling import Tell
 from tests.chaos.witness import story_of, with_models
 from tests.postgres import Database
 from tests.rabbit import Broker
@@ -31,7 +32,7 @@ async def test_the_lines_of_one_of_three_workers_run_elsewhere(
     database: Database,
     broker: Broker,
     leading: bool,
-    capsys: pytest.CaptureFixture[str],
+    tell: Tell,
 ) -> None:
     upstream.latency = 0.1
     lines = fresh_names(LINES)
@@ -48,12 +49,11 @@ async def test_the_lines_of_one_of_three_workers_run_elsewhere(
         story = await with_models(story, database.app_url)
         assert pods.restarted() == 0
     again = [visit.began - kill.at for visit in story.visits if visit.number > 1]
-    with capsys.disabled():
-        print(
-            f"\n1 of 3 killed at {KILLED_AT:,} of {LINES:,} lines: {in_flight(story, kill)} in flight, "
-            f"{repeats(story)} run twice, elsewhere {min(again):.1f} to {max(again):.1f} s later, "
-            f"{LINES - len(results_of(story.output))} missing"
-        )
+    tell(
+        f"1 of 3 killed at {KILLED_AT:,} of {LINES:,} lines: {in_flight(story, kill)} in flight, "
+        f"{repeats(story)} run twice, elsewhere {min(again):.1f} to {max(again):.1f} s later, "
+        f"{LINES - len(results_of(story.output))} missing"
+    )
     assert broken_promises(story) == []
     assert len(results_of(story.output)) == LINES
     assert repeats(story) <= in_flight(story, kill)

@@ -35,7 +35,7 @@ def stored(serving: Mill) -> list[int]:
 
 
 async def test_deaths_between_parts_and_while_they_are_put_together_cost_no_part(
-    tmp_path: Path, upstream: LedgerUpstream
+    data_folder: Path, upstream: LedgerUpstream
 ) -> None:
     parts: dict[int, str] = {}
 
@@ -44,7 +44,7 @@ async def test_deaths_between_parts_and_while_they_are_put_together_cost_no_part
             parts[n] = (await client.uploads.parts.create(upload_id, data=PIECES[n])).id
 
     # A part is stored, not recorded; the whole is stored, not recorded; it is recorded, not answered.
-    async with mill(tmp_path / "data", upstream.url, "put.after=kill@4") as serving:
+    async with mill(data_folder, upstream.url, "put.after=kill@4") as serving:
         async with sdk(serving) as client:
             upload = await client.uploads.create(
                 filename="x", purpose="fine-tune", mime_type="text/plain", bytes=len(CONTENT)

@@ -18,6 +18,7 @@ from events.journal import Journal
 from events.key import SCOPES, KeyRestricted, describe_secret, secret_digest
 from events.postgres_log import PostgresLog
 from events.read_models import ReadModels
+from tests.made_data_folder import copy_data_folder
 from tests.postgres import Database
 from tests.serve_process import ServeProcess, environment, ran, serve_process
 
@@ -25,9 +26,11 @@ LINE = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, made_data_folder: Path) -> Path:
     """A data folder that the tests of this module share."""
-    return tmp_path_factory.mktemp("keys") / "data"
+    path = tmp_path_factory.mktemp("keys") / "data"
+    copy_data_folder(made_data_folder, path)
+    return path
 
 
 @pytest.fixture

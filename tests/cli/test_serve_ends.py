@@ -109,8 +109,8 @@ def database_server(served: ServeProcess) -> psutil.Process:
     return server
 
 
-def test_the_death_of_its_database_ends_it_with_a_word(tmp_path: Path) -> None:
-    with serve_process("--data-dir", tmp_path) as served:
+def test_the_death_of_its_database_ends_it_with_a_word(data_folder: Path) -> None:
+    with serve_process("--data-dir", data_folder) as served:
         assert served.url
         database_server(served).kill()
         assert served.exit_code() == ExitCode.FAILED

@@ -17,8 +17,6 @@ from tests.serve_process import ran, serve_process
 
 KEY = "sk-operator"
 
-pytestmark = pytest.mark.timeout(180)  # a dozen processes, one after the other
-
 
 @pytest.fixture
 async def hearing() -> AsyncIterator[Receiver]:
@@ -27,9 +25,9 @@ async def hearing() -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> dict[str, str]:
+def settings(data_folder: Path) -> dict[str, str]:
     return {
-        "BATCHMILL_DATA_DIR": str(tmp_path / "data"),
+        "BATCHMILL_DATA_DIR": str(data_folder),
         "BATCHMILL_WEBHOOK_NETWORKS": "127.0.0.0/8",
         "BATCHMILL_API_KEY": KEY,
     }
@@ -84,7 +82,7 @@ async def test_a_message_under_way_when_everything_is_killed_comes_again(
 
 
 async def test_what_a_client_does_an_operator_does_beside_a_server(
-    settings: dict[str, str], hearing: Receiver, tmp_path: Path
+    settings: dict[str, str], hearing: Receiver, data_folder: Path
 ) -> None:
     with serve_process(settings=settings) as served:
         await asyncio.to_thread(lambda: served.url)
@@ -110,7 +108,7 @@ async def test_what_a_client_does_an_operator_does_beside_a_server(
         assert json.loads(await done(settings, "list", "--json")) == []
         gone = await asyncio.to_thread(ran, "webhooks", "rotate", endpoint, settings=settings)
         assert gone.returncode == ExitCode.NOT_FOUND
-    assert stat.S_IMODE((tmp_path / "data" / "webhook-key").stat().st_mode) == 0o600
+    assert stat.S_IMODE((data_folder / "webhook-key").stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize(

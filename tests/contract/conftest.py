@@ -2,6 +2,7 @@
 places for whole Batchmills, of one process and of several: a test that asks for one runs on both."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -10,6 +11,7 @@ from openai import AsyncOpenAI, OpenAI
 from tests.api.conftest import project, served
 from tests.api.serving import Project, Served
 from tests.contract.mill import Embedded, Pods
+from tests.made_data_folder import copy_data_folder
 from tests.postgres import Database, PostgresServer
 from tests.rabbit import new_place
 from tests.rabbit_node import RabbitNode
@@ -43,12 +45,14 @@ async def place(
     tmp_path_factory: pytest.TempPathFactory,
     postgres_server: PostgresServer,
     migrated_template: Database,
+    made_data_folder: Path,
     broker_server: str | RabbitNode,
 ) -> AsyncIterator[Embedded | Pods]:
     """Where the mill of a module runs."""
     folder = tmp_path_factory.mktemp("mill")
     if request.param == "embedded":
-        yield Embedded(folder)
+        copy_data_folder(made_data_folder, folder / "data")
+        yield Embedded(folder / "data")
         return
     async with (
         postgres_server.new_database(migrated_template.name) as database,
