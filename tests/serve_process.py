@@ -1,19 +1,22 @@
 """`batchmill serve`, `api` and `worker` as processes of their own, as an operator sees them: their start,
 their words, their end."""
 
+import io
 import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Final
+from unittest.mock import patch
 
 import psutil
 from openai import OpenAI
 
+from cli.main import run
 from tests.tied import TIED
 
 PROGRAM: Final = (sys.executable, "-m", "cli.main")
@@ -161,3 +164,17 @@ def ran(
         timeout=PATIENCE,
         check=False,
     )
+
+
+def ran_here(
+    *arguments: str | Path, settings: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """The same in this process, for a command whose own start, a second long, is not the point."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        patch.dict(os.environ, environment(settings), clear=True),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        code = run([*map(str, arguments)])
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())

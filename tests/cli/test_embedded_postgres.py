@@ -171,7 +171,13 @@ async def test_a_running_database_is_found_by_its_folder_and_a_stopped_one_leave
     assert not (data_of(folder) / "postmaster.pid").exists()
 
 
-@pytest.mark.parametrize("with_server", [False, True], ids=["the program", "the program and the server"])
+@pytest.mark.parametrize(
+    "with_server",
+    [
+        pytest.param(False, id="the program", marks=pytest.mark.soak),
+        pytest.param(True, id="the program and the server"),
+    ],
+)
 @pytest.mark.parametrize("run_as", RUN_AS if ROOT else ["ourselves"])
 async def test_after_kill_9_nothing_is_left_and_the_next_start_goes_on(
     tmp_path: Path, run_as: str, with_server: bool

@@ -20,7 +20,7 @@ from events.postgres_log import PostgresLog
 from events.read_models import ReadModels
 from tests.made_data_folder import copy_data_folder
 from tests.postgres import Database
-from tests.serve_process import ServeProcess, environment, ran, serve_process
+from tests.serve_process import ServeProcess, environment, ran, ran_here, serve_process
 
 LINE = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[]}}'
 
@@ -48,7 +48,7 @@ def serving(settings: dict[str, str]) -> Iterator[ServeProcess]:
 
 def made_key(settings: dict[str, str], *options: str) -> dict[str, Any]:
     """A new key: its id, its project, itself, its scopes, and when it expires."""
-    made = ran("keys", "create", *options, "--json", settings=settings)
+    made = ran_here("keys", "create", *options, "--json", settings=settings)
     assert made.returncode == ExitCode.OK, made.stderr
     found: dict[str, Any] = json.loads(made.stdout)
     return found
@@ -56,7 +56,7 @@ def made_key(settings: dict[str, str], *options: str) -> dict[str, Any]:
 
 def listed_keys(settings: dict[str, str]) -> dict[str, dict[str, Any]]:
     """The keys by their ids."""
-    listed = ran("keys", "list", "--json", settings=settings)
+    listed = ran_here("keys", "list", "--json", settings=settings)
     assert listed.returncode == ExitCode.OK, listed.stderr
     return {key["id"]: key for key in json.loads(listed.stdout)}
 
@@ -70,7 +70,7 @@ def test_keys_need_no_server(settings: dict[str, str]) -> None:
     assert listed["expires_at"] == key["expires_at"] == listed["created_at"] + 30 * 86_400
     assert listed["state"] == "active"
     assert key["key"] not in json.dumps(listed)
-    assert ran("keys", "revoke", key["id"], settings=settings).returncode == ExitCode.OK
+    assert ran_here("keys", "revoke", key["id"], settings=settings).returncode == ExitCode.OK
     revoked = listed_keys(settings)[key["id"]]
     assert revoked["revoked_at"] is not None
     assert revoked["state"] == "revoked"
@@ -79,17 +79,17 @@ def test_keys_need_no_server(settings: dict[str, str]) -> None:
 def test_keys_of_a_running_server_open_and_close_it_at_once(
     serving: ServeProcess, settings: dict[str, str]
 ) -> None:
-    shown = ran("keys", "create", settings=settings)
+    shown = ran_here("keys", "create", settings=settings)
     secret = shown.stdout.strip()
     assert "of project default, shown this once" in shown.stderr
-    narrow = ran("keys", "create", "--scopes", "read", settings=settings)
+    narrow = ran_here("keys", "create", "--scopes", "read", settings=settings)
     assert "of project default for read, shown this once" in narrow.stderr
     with pytest.raises(PermissionDeniedError, match="Missing scopes: write"):
         serving.client(narrow.stdout.strip()).files.create(file=LINE, purpose="batch")
     client = serving.client(secret)
     assert client.batches.list().data == []
     (key_id,) = [word for word in shown.stderr.split() if word.startswith("key_")]
-    assert ran("keys", "revoke", key_id, settings=settings).returncode == ExitCode.OK
+    assert ran_here("keys", "revoke", key_id, settings=settings).returncode == ExitCode.OK
     with pytest.raises(AuthenticationError) as refused:
         client.batches.list()
     assert refused.value.code == "invalid_api_key"
@@ -128,7 +128,7 @@ def created(client: OpenAI, file_id: str) -> str:
 
 
 def test_an_unknown_key_is_not_found(settings: dict[str, str]) -> None:
-    revoked = ran("keys", "revoke", "key_of_nobody", settings=settings)
+    revoked = ran_here("keys", "revoke", "key_of_nobody", settings=settings)
     assert revoked.returncode == ExitCode.NOT_FOUND
     assert revoked.stderr == "batchmill: there is no key key_of_nobody: `batchmill keys list` shows them\n"
 
@@ -138,7 +138,7 @@ def test_a_key_of_the_environment_that_was_revoked_is_refused(settings: dict[str
     with serve_process(settings=given) as served:
         assert served.client("sk-given").batches.list().data == []
     (key_id,) = [id for id, key in listed_keys(settings).items() if key["hint"] == "…iven"]
-    assert ran("keys", "revoke", key_id, settings=settings).returncode == ExitCode.OK
+    assert ran_here("keys", "revoke", key_id, settings=settings).returncode == ExitCode.OK
     with serve_process(settings=given) as served:
         assert served.exit_code() == ExitCode.USAGE
     assert served.said[-1] == (
@@ -199,7 +199,7 @@ def test_the_output_is_the_key_alone_whatever_is_logged(database: Database, tmp_
 
 @pytest.mark.parametrize("name", ["", "Research", "-a", "a b", "a" * 64])
 def test_a_project_has_a_name_that_can_be_typed(settings: dict[str, str], name: str) -> None:
-    made = ran("keys", "create", f"--project={name}", settings=settings)
+    made = ran_here("keys", "create", f"--project={name}", settings=settings)
     assert made.returncode == ExitCode.USAGE
     assert "is no name" in made.stderr
 
@@ -207,7 +207,7 @@ def test_a_project_has_a_name_that_can_be_typed(settings: dict[str, str], name: 
 def test_a_list_is_a_table_for_people(settings: dict[str, str]) -> None:
     assert environment().keys().isdisjoint({"BATCHMILL_DATA_DIR"})
     made_key(settings, "--project", "for-the-table")
-    listed = ran("keys", "list", settings=settings)
+    listed = ran_here("keys", "list", settings=settings)
     assert listed.stdout.splitlines()[0].split() == [
         *("id", "project", "name", "key", "scopes", "created", "expires", "state")
     ]

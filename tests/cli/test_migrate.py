@@ -4,11 +4,12 @@ import subprocess
 from pathlib import Path
 
 import asyncpg
+import pytest
 
 from cli.exit_codes import ExitCode
 from events.migrate import migrations
 from tests.postgres import Database
-from tests.serve_process import PROGRAM, environment, ran, serve_process
+from tests.serve_process import PROGRAM, environment, ran, ran_here, serve_process
 
 UP_TO_DATE = "nothing to apply: the schema is up to date\n"
 
@@ -23,13 +24,14 @@ def settings_of(database: Database, folder: Path) -> dict[str, str]:
 
 def test_a_fresh_database_is_brought_up_to_date_once(empty_database: Database, tmp_path: Path) -> None:
     settings = settings_of(empty_database, tmp_path)
-    first = ran("migrate", settings=settings)
+    first = ran_here("migrate", settings=settings)
     assert first.returncode == ExitCode.OK, first.stderr
     assert first.stdout.splitlines() == [f"applied {migration.name}" for migration in migrations()]
-    again = ran("migrate", settings=settings)
+    again = ran_here("migrate", settings=settings)
     assert (again.returncode, again.stdout) == (ExitCode.OK, UP_TO_DATE)
 
 
+@pytest.mark.soak  # ten at once are tested in one process
 def test_several_at_once_apply_each_migration_once(empty_database: Database, tmp_path: Path) -> None:
     settings = environment(settings_of(empty_database, tmp_path))
     running = [
@@ -74,7 +76,7 @@ async def test_a_schema_that_needs_a_newer_program_is_refused(database: Database
 def test_a_login_that_may_not_migrate_is_told_so(empty_database: Database, tmp_path: Path) -> None:
     settings = settings_of(empty_database, tmp_path)
     settings["BATCHMILL_DATABASE_OWNER_URL"] = empty_database.app_url
-    refused = ran("migrate", settings=settings)
+    refused = ran_here("migrate", settings=settings)
     assert refused.returncode == ExitCode.REFUSED
     (told,) = refused.stderr.splitlines()
     assert told.startswith("batchmill: this login may not migrate (permission denied for schema public)")

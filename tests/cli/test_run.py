@@ -11,6 +11,7 @@ import pytest
 from cli.exit_codes import ExitCode
 from cli.main import run
 from tests.cli.commands import batchmill, command
+from tests.made_data_folder import copy_data_folder
 from tests.upstream import ledger_upstream, visits
 
 URL = "http://127.0.0.1:9/v1"
@@ -39,6 +40,12 @@ def ids(numbers: Sequence[int]) -> list[str]:
     return [f"c-{number}" for number in numbers]
 
 
+@pytest.fixture
+def made_state(tmp_path: Path, made_data_folder: Path) -> None:
+    """What a run to `out.jsonl` keeps beside it, as one that ended before its first line leaves it."""
+    copy_data_folder(made_data_folder, tmp_path / "out.jsonl.batchmill")
+
+
 async def test_every_line_is_in_the_output_in_its_order_failed_ones_too(tmp_path: Path) -> None:
     source, output = write_input(tmp_path / "in.jsonl", 300, {7: "400", 9: "503x1"}), tmp_path / "out.jsonl"
     async with ledger_upstream(tmp_path / "ledger") as upstream:
@@ -51,6 +58,7 @@ async def test_every_line_is_in_the_output_in_its_order_failed_ones_too(tmp_path
     assert names_in(tmp_path) == ["in.jsonl", "ledger", "out.jsonl"]
 
 
+@pytest.mark.usefixtures("made_state")
 async def test_failed_lines_go_apart_where_that_is_asked_and_are_no_failure_then(tmp_path: Path) -> None:
     source, output, errors = (tmp_path / name for name in ("in.jsonl", "out.jsonl", "errors.jsonl"))
     output.write_text("of an earlier run\n")
@@ -66,6 +74,7 @@ async def test_failed_lines_go_apart_where_that_is_asked_and_are_no_failure_then
     assert custom_ids(output) == ids([n for n in range(20) if n not in (3, 8)])
 
 
+@pytest.mark.usefixtures("made_state")
 async def test_after_a_kill_the_same_command_goes_on_and_repeats_nothing_recorded(tmp_path: Path) -> None:
     source, output = write_input(tmp_path / "in.jsonl", 1_500), tmp_path / "out.jsonl"
     async with ledger_upstream(tmp_path / "ledger", latency=0.02) as upstream:
@@ -89,6 +98,7 @@ async def test_after_a_kill_the_same_command_goes_on_and_repeats_nothing_recorde
     assert not (tmp_path / "out.jsonl.batchmill").exists()
 
 
+@pytest.mark.usefixtures("made_state")
 async def test_interrupted_it_ends_what_is_under_way_and_later_repeats_nothing(tmp_path: Path) -> None:
     source, output = write_input(tmp_path / "in.jsonl", 600), tmp_path / "out.jsonl"
     async with ledger_upstream(tmp_path / "ledger", latency=0.05) as upstream:
@@ -107,6 +117,7 @@ async def test_interrupted_it_ends_what_is_under_way_and_later_repeats_nothing(t
     assert {visit.outcome for visit in visits(tmp_path / "ledger")} == {"200"}
 
 
+@pytest.mark.usefixtures("made_state")
 async def test_a_second_run_and_a_changed_input_are_refused(tmp_path: Path) -> None:
     source, output = write_input(tmp_path / "in.jsonl", 50), tmp_path / "out.jsonl"
     first = source.read_bytes()
@@ -142,6 +153,7 @@ async def test_what_is_not_valid_is_told_by_line_and_leaves_nothing_behind(tmp_p
     assert names_in(tmp_path) == ["in.jsonl", "ledger"]
 
 
+@pytest.mark.usefixtures("made_state")
 async def test_while_the_upstream_is_away_it_says_so(tmp_path: Path) -> None:
     source = write_input(tmp_path / "in.jsonl", 3)
     async with command("run", source, tmp_path / "out.jsonl", "--upstream", URL) as running:
@@ -152,6 +164,7 @@ async def test_while_the_upstream_is_away_it_says_so(tmp_path: Path) -> None:
     assert (ended.out, (tmp_path / "out.jsonl").exists()) == ("", False)
 
 
+@pytest.mark.usefixtures("made_state")
 async def test_the_limits_of_serve_hold_only_where_they_are_set(tmp_path: Path) -> None:
     source, output = write_input(tmp_path / "in.jsonl", 30), tmp_path / "out.jsonl"
     async with ledger_upstream(tmp_path / "ledger") as upstream:

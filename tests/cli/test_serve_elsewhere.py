@@ -83,6 +83,7 @@ def test_the_application_s_login_is_enough_where_the_schema_is_up_to_date(
     assert owner_url not in served.told
 
 
+@pytest.mark.soak  # a fleet behind PgBouncer does, in tests/chaos
 def test_several_may_start_at_once_on_a_fresh_database(empty_database: Database, tmp_path: Path) -> None:
     settings = {
         "BATCHMILL_DATABASE_URL": empty_database.app_url,
@@ -100,6 +101,7 @@ def test_several_may_start_at_once_on_a_fresh_database(empty_database: Database,
         assert one.end() == two.end() == ExitCode.OK
 
 
+@pytest.mark.soak  # those of a fleet are cut in tests/chaos
 async def test_a_database_that_drops_its_connections_is_waited_for(
     external: dict[str, str], database: Database, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from tests.serve_process import ServeProcess, serve_process
 from tests.upstream import ledger_upstream
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.soak)])
 async def test_a_stop_records_what_is_in_flight_and_the_batch_goes_on_later(
     external: dict[str, str], tmp_path: Path, how: signal.Signals
 ) -> None:
@@ -79,6 +79,7 @@ async def begin_an_upload(url: str) -> tuple[asyncio.StreamReader, asyncio.Strea
     return reader, writer
 
 
+@pytest.mark.soak  # tests/chaos kills everything time and again
 async def test_after_everything_was_killed_the_next_start_goes_on_at_once(tmp_path: Path) -> None:
     run_as = RUN_AS["an ordinary user" if ROOT else "ourselves"]
     home = tmp_path / "home"

@@ -13,7 +13,7 @@ from openai.types.webhooks import BatchFailedWebhookEvent
 
 from cli.exit_codes import ExitCode
 from tests.receiver import PATIENCE, Receiver, receiver, silent, taken
-from tests.serve_process import ran, serve_process
+from tests.serve_process import ran_here, serve_process
 
 KEY = "sk-operator"
 
@@ -35,7 +35,7 @@ def settings(data_folder: Path) -> dict[str, str]:
 
 async def done(settings: dict[str, str], *arguments: str) -> str:
     """What `batchmill webhooks …` prints, when it ends well."""
-    ended = await asyncio.to_thread(ran, "webhooks", *arguments, settings=settings)
+    ended = await asyncio.to_thread(ran_here, "webhooks", *arguments, settings=settings)
     assert ended.returncode == ExitCode.OK, ended.stderr
     return ended.stdout
 
@@ -106,7 +106,7 @@ async def test_what_a_client_does_an_operator_does_beside_a_server(
 
         await done(settings, "delete", endpoint)
         assert json.loads(await done(settings, "list", "--json")) == []
-        gone = await asyncio.to_thread(ran, "webhooks", "rotate", endpoint, settings=settings)
+        gone = await asyncio.to_thread(ran_here, "webhooks", "rotate", endpoint, settings=settings)
         assert gone.returncode == ExitCode.NOT_FOUND
     assert stat.S_IMODE((data_folder / "webhook-key").stat().st_mode) == 0o600
 
@@ -119,12 +119,12 @@ async def test_what_a_client_does_an_operator_does_beside_a_server(
     ],
 )
 def test_what_cannot_be_is_refused(settings: dict[str, str], arguments: tuple[str, ...], told: str) -> None:
-    refused = ran("webhooks", *arguments, settings=settings)
+    refused = ran_here("webhooks", *arguments, settings=settings)
     assert refused.returncode == ExitCode.USAGE
     assert told in refused.stderr
 
 
 def test_a_short_key_is_refused(settings: dict[str, str]) -> None:
-    refused = ran("webhooks", "list", settings=settings | {"BATCHMILL_WEBHOOK_KEY": "short"})
+    refused = ran_here("webhooks", "list", settings=settings | {"BATCHMILL_WEBHOOK_KEY": "short"})
     assert refused.returncode == ExitCode.USAGE
     assert "webhook_key must have at least 32 characters" in refused.stderr

@@ -41,6 +41,9 @@ def expected() -> tuple[bytes, bytes]:
     return b"".join(output), b"".join(errors)
 
 
+@pytest.mark.parametrize(
+    "place", ["pods", pytest.param("embedded", marks=pytest.mark.soak)], indirect=True, scope="module"
+)
 def test_its_results_are_the_same_byte_for_byte(served: Mill, tmp_path: Path) -> None:
     files = DemoFiles.within(tmp_path)
     files.requests.write_bytes(b"".join(request_lines(LINES)))

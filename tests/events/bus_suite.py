@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from events.bus import Bus, Notice, Work
-from events.errors import BatchmillError
+from events.errors import BatchmillError, BusUnavailable
 
 PATIENCE: Final = 60.0
 """Seconds after which a message that did not come is a failure; nothing is ever awaited for that long."""
@@ -47,6 +47,18 @@ class Handler:
     async def next(self) -> Notice | Work:
         async with asyncio.timeout(PATIENCE):
             return await self.got.get()
+
+
+async def placed(bus: Bus, work: Work) -> None:
+    """Offers as the dispatcher does: again and again, until the broker has it."""
+    async with asyncio.timeout(2 * PATIENCE):
+        while True:
+            try:
+                await bus.offer("gpu", work)
+            except BusUnavailable:
+                await asyncio.sleep(0.1)
+            else:
+                return
 
 
 async def test_a_notice_goes_to_one_receiver_and_wakes_all(bus: Bus) -> None:

@@ -9,7 +9,7 @@ from events.bus import Work
 from events.buses.rabbit_bus import RabbitBus
 from events.errors import BusUnavailable
 from tests.events.bus_suite import *  # noqa: F403  # the suite's tests run here, on this module's bus
-from tests.events.bus_suite import NOTICE, PATIENCE, Handler
+from tests.events.bus_suite import NOTICE, PATIENCE, Handler, placed
 from tests.rabbit import ROUTES, Broker
 from tests.rabbit_node import RabbitNode
 
@@ -31,7 +31,7 @@ async def test_many_processes_declare_the_same_at_once(broker: Broker) -> None:
     await asyncio.gather(
         *(bus.take_work(route, 1, workers) for bus in buses for route in ROUTES),
         *(bus.take_notices(Handler()) for bus in buses),
-        *(bus.offer("gpu", Work("batch_1", number)) for number, bus in enumerate(buses)),
+        *(placed(bus, Work("batch_1", number)) for number, bus in enumerate(buses)),
     )
     got = {await workers.next() for _ in buses}
     assert got == {Work("batch_1", number) for number in range(len(buses))}

@@ -15,7 +15,7 @@ from events.buses.rabbit_subscription import Subscription
 from events.buses.topology import NOTICE, Topology
 from events.errors import BusUnavailable
 from tests.events.bus_suite import NOTICE as A_NOTICE
-from tests.events.bus_suite import PATIENCE, Handler
+from tests.events.bus_suite import PATIENCE, Handler, placed
 from tests.rabbit_node import RabbitNode
 
 
@@ -32,18 +32,6 @@ async def bus(url: str) -> AsyncIterator[RabbitBus]:
     assert await rabbit.connect(within=PATIENCE)
     yield rabbit
     await rabbit.close()
-
-
-async def placed(bus: RabbitBus, work: Work) -> None:
-    """Offers as the dispatcher does: again and again, until the broker has it."""
-    async with asyncio.timeout(2 * PATIENCE):
-        while True:
-            try:
-                await bus.offer("gpu", work)
-            except BusUnavailable:
-                await asyncio.sleep(0.1)
-            else:
-                return
 
 
 async def offered_without_end(bus: RabbitBus) -> None:
