@@ -199,7 +199,7 @@ class ReadModels:
             return [row["id"] for row in await connection.fetch(_SQL["overdue"], KINDS[kind], limit)]
 
     async def kept(self, project_id: str) -> int:
-        """Bytes of a project's files, and of its uploads on their way, which count as long as they will be."""
+        """Bytes of a project's files, and of its uploads under way, which count as long as they will be."""
         async with self._database.reading() as connection:
             return cast(int, await connection.fetchval(_SQL["kept"], project_id))
 
