@@ -45,6 +45,7 @@ async def validate_input(request: ApiRequest) -> ValidationObject:
     """`POST /v1/batchmill/validate`: a JSON body names a file; any other is the input itself."""
     services, project_id = services_of(request), request.auth.project_id
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    asked = _endpoint(request)
     if kind == "application/json":
         fields = json_object(await whole_body(request))
         file_id = text(fields, "input_file_id")
@@ -53,12 +54,13 @@ async def validate_input(request: ApiRequest) -> ValidationObject:
         async with _turn(services, project_id):
             ran = await _of_file(services, file_id, project_id, endpoint)
         return validation_object(endpoint, ran)
-    endpoint = _endpoint(request)
+    if asked is None:
+        raise missing_parameter("endpoint")
     body = pieces_of(request, services.options.max_batch_file_bytes)
     async with _turn(services, project_id):
         await require_spill_space(services, announced_bytes(request) or 0)
-        ran = await _of_body(services, body, endpoint, project_id)
-    return validation_object(endpoint, ran)
+        ran = await _of_body(services, body, asked, project_id)
+    return validation_object(asked, ran)
 
 
 @asynccontextmanager
@@ -75,11 +77,10 @@ async def _turn(services: ApiServices, project_id: str) -> AsyncIterator[None]:
         ) from error
 
 
-def _endpoint(request: ApiRequest) -> str:
+def _endpoint(request: ApiRequest) -> str | None:
+    """What the query says. Raises `ApiError` for what is no endpoint."""
     endpoint: str | None = request.query_params.get("endpoint")
-    if endpoint is None:
-        raise missing_parameter("endpoint")
-    if endpoint not in supported_endpoints():
+    if endpoint is not None and endpoint not in supported_endpoints():
         raise invalid_value("endpoint", endpoint, supported_endpoints())
     return endpoint
 

@@ -122,7 +122,7 @@ def entries(options: ApiOptions) -> tuple[Entry, ...]:
                 Parameter(
                     name="Last-Event-ID",
                     place="header",
-                    schema={"type": "integer", "minimum": 0},
+                    schema={"type": "string", "pattern": "^[0-9]{1,1000}$"},
                     says="Of a stream: as `after`, which it goes before.",
                 ),
             ),

@@ -193,6 +193,12 @@ def test_the_endpoint_of_a_body_is_in_the_query(project: Project) -> None:
     assert (wrong.status, wrong.error["code"]) == (400, "invalid_value")
 
 
+def test_an_endpoint_in_the_query_must_be_one_also_beside_a_body_that_names_one(project: Project) -> None:
+    body = {"input_file_id": "file-none", "endpoint": "/v1/chat/completions"}
+    answer = project.client.post_json("/v1/batchmill/validate?endpoint=/v1/x", body)
+    assert (answer.error["param"], answer.error["code"]) == ("endpoint", "invalid_value")
+
+
 def test_what_is_for_something_else_is_refused(project: Project) -> None:
     answer = validate_file(project, project.client.uploaded(GOOD, purpose="user_data"))
     assert (answer.status, answer.error["param"]) == (400, "input_file_id")
