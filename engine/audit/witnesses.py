@@ -5,6 +5,7 @@ that is slow or away delays nobody and misses only what a later checkpoint says 
 """
 
 import asyncio
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,7 +58,10 @@ class FileWitness:
     def _append(self, text: str) -> None:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
-            os.write(descriptor, text.encode())
+            before, whole = os.fstat(descriptor).st_size, text.encode()
+            if os.write(descriptor, whole) != len(whole):
+                os.ftruncate(descriptor, before)  # or what comes later could not be told from what is cut
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

@@ -18,7 +18,7 @@ from events.statements import load_statements
 from tests.events.stage import Stage, flush_of
 from tests.postgres import Database
 
-LARGE: Final = {"events", "attachments", "read_models", "webhook_deliveries"}
+LARGE: Final = {"events", "attachments", "read_models", "webhook_deliveries", "signed_checkpoints"}
 """What grows with every batch ever run; the board and its claims hold the open ones only."""
 
 WHOLE: Final = {"limits", "pause", "forget", "streams"}
@@ -49,6 +49,8 @@ INSERT INTO webhook_deliveries (id, endpoint_id, project_id, event_id, type, bat
 SELECT 'wh_' || n, 'we_' || n % 20, 'p' || n % 20, 'evt_' || n, 'batch.completed', 'batch_' || n, 0,
        CASE WHEN n % 50 = 0 THEN 'pending' ELSE 'delivered' END, CASE WHEN n % 50 = 0 THEN now() END
 FROM generate_series(1, 20000) AS n;
+INSERT INTO signed_checkpoints (incarnation, size, root, note)
+SELECT (SELECT id FROM incarnations LIMIT 1), n, '', '' FROM generate_series(1, 20000) AS n;
 ANALYZE;
 """
 

@@ -22,6 +22,7 @@ COLUMNS = {
     "attachments": "batch_id",
     "incarnations": "reason",
     "schema_migrations": "name",
+    "signed_checkpoints": "note",
 }
 
 

@@ -1,6 +1,7 @@
 """Witnesses: what each of them gets, and that none of them delays another."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -62,6 +63,21 @@ async def test_a_file_has_every_note_in_order(tmp_path: Path) -> None:
     for cut in (len(text) - 1, len(text) - 20, 60):
         with pytest.raises(MalformedNote):
             parse_notes(text[:cut])
+
+
+async def test_a_disk_that_is_full_leaves_no_half_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    witness, write = FileWitness(tmp_path / "checkpoints"), os.write
+    await witness.tell(signed(1))
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda descriptor, text: write(descriptor, text[:10]))
+        with pytest.raises(WitnessFailed, match="cannot be written: No space left on device"):
+            await witness.tell(signed(2))
+    await witness.tell(signed(3))
+    assert [note.text for note in parse_notes((tmp_path / "checkpoints").read_text())] == [
+        signed(size).note.text for size in (1, 3)
+    ]
 
 
 async def test_a_store_has_an_object_for_each_and_refuses_a_second_one_of_a_size(tmp_path: Path) -> None:
