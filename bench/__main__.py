@@ -14,6 +14,7 @@ SHORT = (
     ("bench.appends", "--seconds", "10"),
     ("bench.scaling", "--lines", "1600", "--tails", "1"),
     ("bench.first_call", "--tries", "30"),
+    ("bench.sealing", "--events", "50000"),
 )
 
 
