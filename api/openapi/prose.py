@@ -4,20 +4,24 @@ from typing import Final
 
 from api.openapi.entry import Schema
 
+_ABOUT: Final = """\
+Batches, files, uploads, models and webhook endpoints are as OpenAI's API has them, so its SDKs need nothing
+but another base URL. What is Batchmill's own is said to be, and disturbs no client that does not know it.
+
+- **Unknown fields** of a JSON body are refused as `unknown_parameter`. Those of a form are ignored, and so
+  are unknown keys of a query. Clients in turn ignore what they do not know in an answer: versions add keys
+  to objects, and take none away.
+- **null** in a JSON body is as if the field were absent, where the schema allows it.
+- **HEAD** is answered wherever GET is, with the same head.
+- **Errors** all have the same envelope. An object of another project is answered like one that is not.
+- **Azure's paths**, under `/openai/` and `/openai/v1/`, are those under `/v1/`.
+- **A server's limits** are in what it describes itself at `GET /openapi.json`: its completion windows, and
+  the sizes that it takes.
+"""
 INFO: Final = {
     "title": "Batchmill",
     "summary": "A self-hosted, OpenAI-compatible Batch API.",
-    "description": (
-        "Batches, files, uploads, models and webhook endpoints are as OpenAI's API has them, so its SDKs "
-        "need nothing but another base URL. What is Batchmill's own is said to be, and disturbs no client "
-        "that does not know it.\n\n- **Unknown fields** of a JSON body are refused as `unknown_parameter`, "
-        "of a form they are ignored, and so are unknown keys of a query. Clients in turn ignore what they do "
-        "not know in an answer: versions add keys to objects, and take none away.\n- **null** in a JSON body "
-        "is as if the field were absent, where the schema allows it.\n- **HEAD** is answered wherever GET "
-        "is, with the same head.\n- **Errors** all have the same envelope. An object of another project is "
-        "answered like one that is not.\n- **A server's limits** are in what it describes itself at `GET "
-        "/openapi.json`: its completion windows, and the sizes it takes."
-    ),
+    "description": _ABOUT,
     "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
 }
 TAGS: Final = [
@@ -26,7 +30,7 @@ TAGS: Final = [
     {"name": "Uploads", "description": "Files that come in parts."},
     {"name": "Models", "description": "What the upstreams serve."},
     {"name": "Webhooks", "description": "Who is told when a batch has ended."},
-    {"name": "Server", "description": "Without a key: whether the server is well, and this description."},
+    {"name": "Server", "description": "The server itself: its health, its limits, and this description."},
 ]
 SECURITY_SCHEMES: Final = {
     "bearer": {
