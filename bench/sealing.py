@@ -31,7 +31,7 @@ from events.log import Leadership
 from events.migrate import migrate
 from storage.local_folder import LocalFolder
 from tests.events.stage import open_stage
-from tests.postgres import running_server
+from tests.shared_postgres import running_server
 
 ROUNDS: Final = 10
 GROWTH: Final = 1000
