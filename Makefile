@@ -34,9 +34,8 @@ setup: $(READY) ## Make .venv, with .venv/bin/batchmill in it
 check: setup ## Check style, types, the directions of imports, and the rules of the tree
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q tests/house
+	$(BIN)/mypy & types=$$!; rules=0; $(BIN)/pytest -q tests/house || rules=$$?; wait $$types; exit $$rules
 
 test: setup ## Run every test but those of check and soak
 	@$(call SERVERS)
