@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Final
 
 ROOT = Path(__file__).parents[2]
-PROJECT_AT: Final = {"get": 2, "find": 2, "page": 1, "carry_out": 3, "kept": 0, "open_batches_of": 0}
+PROJECT_AT: Final = {
+    "get": 2,
+    "find": 2,
+    "page": 1,
+    "count": 1,
+    "carry_out": 3,
+    "kept": 0,
+    "open_batches_of": 0,
+}
 """Methods that read objects, and which argument says the project, unless a keyword does."""
 OF_NO_PROJECT: Final = {"key_of", "opens", "now", "advance"}
 """What else is asked of the read models: whose a key is, and nothing of any project."""
