@@ -48,6 +48,7 @@ COMMANDS = (
     Command("keys", "cli.keys:app", "Make, list and revoke the keys of projects."),
     Command("webhooks", "cli.webhooks:app", "Say who is told of the ends of batches."),
     Command("audit", "cli.audit:app", "Prove what the log says: keys, checkpoints, proofs."),
+    Command("log", "cli.log:app", "Begin a new incarnation of the log, after a restore."),
     Command("config", "cli.config:config", "Show the settings in force and where they came from."),
     Command("migrate", "cli.migrate:migrate", "Bring the database's schema up to date."),
     Command("rebuild", "cli.rebuild:rebuild", "Fold the read models again from the log."),

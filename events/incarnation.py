@@ -1,12 +1,24 @@
 """Which incarnation of the log this is: after a restore that lost transactions, a new one is begun."""
 
+import asyncio
 from typing import Final
 from uuid import UUID
 
-from events.database import Database
+import asyncpg
+import msgspec
+
+from events.database import Database, errors_as_ours, single_connection
+from events.errors import SettingsError
 from events.statements import load_statements
 
 _SQL: Final = load_statements("events", "sql/incarnation.sql")
+
+
+class Incarnation(msgspec.Struct, frozen=True):
+    """An incarnation and the last position that it took over from the one before."""
+
+    id: UUID
+    position: int
 
 
 async def current_incarnation(database: Database) -> UUID:
@@ -14,3 +26,24 @@ async def current_incarnation(database: Database) -> UUID:
     async with database.reading() as connection:
         id: UUID = await connection.fetchval(_SQL["newest"])
         return id
+
+
+async def begin_incarnation(url: str, reason: str) -> Incarnation:
+    """Begins a new one in the database at `url`, the owner's login; programs that run go on in it.
+
+    Raises `SettingsError` for a login that may not, `DatabaseUnavailable`, and `LogBusy`.
+    """
+    connection = await single_connection(url)
+    try:
+        with errors_as_ours():
+            async with connection.transaction():
+                await connection.execute(_SQL["pause"])
+                row = await connection.fetchrow(_SQL["begin"], reason)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise SettingsError(
+            "the database's login may not begin an incarnation: give the owner's in database_owner_url"
+        ) from error
+    finally:
+        await asyncio.shield(connection.close(timeout=10))
+    assert row is not None
+    return Incarnation(row["id"], row["position"])

@@ -15,6 +15,7 @@ from events.audit.tile_store import TileStore
 from events.batch import BatchStarted
 from events.buses.local_bus import LocalBus
 from events.catalog import new_event
+from events.incarnation import Incarnation, begin_incarnation
 from events.journal import Journal
 from events.log import Leadership
 from storage.local_folder import LocalFolder
@@ -52,6 +53,9 @@ class Mill:
         sealed = await sealer.open(self.leader)
         await sealer.seal(sealed, self.leader)
         return sealed
+
+    async def fork(self, reason: str) -> Incarnation:
+        return await begin_incarnation(self._database.owner_url, reason)
 
     async def entries(self) -> list[bytes]:
         rows = await self.as_superuser("SELECT * FROM events ORDER BY position")
