@@ -68,6 +68,7 @@ async def list_events(request: ApiRequest, batch_id: FromPath[str]) -> ASGIApp:
     services, query = services_of(request), request.query_params
     limit = limit_of(query, EVENTS_PER_PAGE, MOST_EVENTS)
     after = min(number_of(query, "after") or 0, _NO_VERSION)
+    heard = number_of(request.headers, "last-event-id")
     with looking_for(batch_id, no_such_batch(batch_id)):
         seen = await services.journal.models.get(Batch, batch_id, request.auth.project_id)
     if "text/event-stream" not in request.headers.get("accept", ""):
@@ -76,7 +77,7 @@ async def list_events(request: ApiRequest, batch_id: FromPath[str]) -> ASGIApp:
         page = msgspec.json.encode(list_object(shown, has_more=len(events) > limit))
         return ASGIResponse(body=page, media_type=MediaType.JSON)
     # What has not happened yet cannot have been heard: past it, the end of the batch would never come.
-    after = min(number_of(request.headers, "last-event-id") or after, seen.version)
+    after = min(after if heard is None else heard, seen.version)
     if seen.state.ended and after == seen.version:
         return Stream(204, {}, None)  # a browser's EventSource asks again until it hears this
     if request.method == "HEAD":

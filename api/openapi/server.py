@@ -50,8 +50,8 @@ def entries() -> tuple[Entry, ...]:
             body=Body(
                 content={
                     JSON: fields({"input_file_id": TEXT, "endpoint": one_of(*supported_endpoints())}, {}),
-                    _JSONL: TEXT,
-                    BYTES: TEXT,
+                    _JSONL: {"contentMediaType": _JSONL},
+                    BYTES: {"contentMediaType": BYTES},
                 },
                 required=False,
                 says="None at all is an empty input.",

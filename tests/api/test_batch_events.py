@@ -184,12 +184,21 @@ def test_nobody_has_heard_what_has_not_happened(served: Served, project: Project
         assert (late.answer.status, late.answer.read()) == (204, b"")
 
 
-def test_a_wrong_last_event_id_is_refused(project: Project) -> None:
+def test_the_last_event_heard_goes_before_the_query_also_where_none_was_heard(
+    served: Served, project: Project
+) -> None:
     answer = project.client.get(
-        f"/v1/batches/{project.client.created()}/events", accept=SSE, last_event_id="latest"
+        f"/v1/batches/{ended(served, project)}/events?after=3", accept=SSE, last_event_id="0"
     )
-    assert answer.status == 400
-    assert (answer.error["param"], answer.error["code"]) == ("last-event-id", "invalid_type")
+    assert answer.body.startswith(b"id: 1\n")
+
+
+def test_a_wrong_last_event_id_is_refused(project: Project) -> None:
+    path = f"/v1/batches/{project.client.created()}/events"
+    for accept in (SSE, "application/json"):
+        answer = project.client.get(path, accept=accept, last_event_id="latest")
+        assert answer.status == 400
+        assert (answer.error["param"], answer.error["code"]) == ("last-event-id", "invalid_type")
 
 
 def test_one_key_holds_only_so_many_streams(served: Served, project: Project) -> None:
