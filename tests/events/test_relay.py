@@ -35,6 +35,7 @@ STREAMS = {
     "Key": "key_1",
     "Upload": "upload_1",
     "Webhook": "we_1",
+    "Audit": "audit-keys",
 }
 
 
