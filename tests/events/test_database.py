@@ -162,3 +162,11 @@ async def test_a_database_that_is_not_there_is_unavailable(database: Database) -
 )
 def test_messages_name_a_database_and_never_its_password(url: str, place: str) -> None:
     assert place_of(url) == place
+
+
+async def test_an_append_asks_the_server_nothing_else(stage: Stage) -> None:
+    asked: list[str] = []
+    async with stage.database.writing() as connection:
+        connection.add_query_logger(lambda query: asked.append(query.query))
+    await stage.new_batch()
+    assert ["SELECT append(" in query for query in asked] == [True]
