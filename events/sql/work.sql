@@ -1,3 +1,7 @@
+-- `set_config('synchronous_commit', 'off', true)`, here and for the read models: a commit that nobody waits for to
+-- reach the disk. What a crash of the database undoes is done again, and whatever rests on it (a claim, outcomes,
+-- an event) has waited for its own commit, and with it for all before.
+
 -- name: open_batches
 -- Every batch that has not ended, and how its chunks stand.
 SELECT b.batch_id, b.project_id, b.phase, b.input_file_id, b.model, b.total, b.next_line, b.waiting,
@@ -35,11 +39,12 @@ ORDER BY b.created_at, b.batch_id
 UPDATE batch_work SET helper = $2, helped_at = clock_timestamp()
 WHERE batch_id = $1
   AND (helper IS NULL OR helper = $2 OR helped_at < clock_timestamp() - make_interval(secs => $3))
-RETURNING batch_id
+RETURNING batch_id, set_config('synchronous_commit', 'off', true)
 
 -- name: withdraw_hand
 -- Lets go of a batch.
 UPDATE batch_work SET helper = NULL WHERE batch_id = $1 AND helper = $2
+RETURNING set_config('synchronous_commit', 'off', true)
 
 -- name: holds_input
 -- Whether a batch that has not ended reads this file.
@@ -48,7 +53,8 @@ SELECT EXISTS (SELECT 1 FROM batch_work WHERE input_file_id = $1)
 -- name: hand_out
 -- Cuts the next lines of batches into claims, batches in order so that two who do it cannot deadlock; see
 -- the function in migrations/0002_board.sql.
-SELECT n.cut, hand_out($1, $2, n.batch_id, n.next_line, n.lines) AS claim_id
+SELECT n.cut, hand_out($1, $2, n.batch_id, n.next_line, n.lines) AS claim_id,
+       set_config('synchronous_commit', 'off', true)
 FROM (SELECT * FROM unnest($3::text[], $4::bigint[], $5::integer[])
           WITH ORDINALITY AS c (batch_id, next_line, lines, cut)
       ORDER BY c.batch_id, c.next_line) n

@@ -157,6 +157,20 @@ async def test_one_helper_at_a_time_has_a_batch_in_hand(stage: Stage) -> None:
     assert await stage.board.lend_hand(batch_id, "d-2", lease=60)
 
 
+async def test_only_what_can_be_made_again_waits_for_no_disk(stage: Stage) -> None:
+    batch_id = await stage.running_batch(lines=4)
+    (batch,) = await stage.board.open_batches([batch_id])
+    for write in (
+        stage.board.lend_hand(batch_id, "d-1", lease=60),
+        stage.board.hand_out(await stage.lead(), batch, 1),
+        stage.board.withdraw_hand(batch_id, "d-1"),
+        stage.models.advance([]),
+    ):
+        await write
+        async with stage.database.writing() as connection:
+            assert await connection.fetchval("SHOW synchronous_commit") == "on"
+
+
 async def test_a_helper_that_shows_nothing_for_a_lease_is_replaced(stage: Stage) -> None:
     batch_id = await stage.running_batch(lines=4)
     assert await stage.board.lend_hand(batch_id, "d-1", lease=60)
