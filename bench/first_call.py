@@ -25,8 +25,8 @@ from bench.machine import machine
 from tests.chaos.inputs import batch_of, fresh_names
 from tests.chaos.mill import polling
 
-REST = 0.3
-"""Seconds at most between the end of a batch and the next POST."""
+REST = (0.3, 0.5)
+"""Seconds between an upload and the POST, at least and at most: followers are through with it by then."""
 COMMITS = 200
 
 
@@ -37,7 +37,7 @@ async def first_calls(site: Site, installation: Installation, tries: int) -> lis
     for _ in range(tries):
         [name] = fresh_names(1)
         file_id = await api.upload(batch_of([name]))
-        await asyncio.sleep(chance.uniform(0.1, REST))
+        await asyncio.sleep(chance.uniform(*REST))
         calling = asyncio.create_task(_called(site, name))
         posted = time.monotonic()
         batch_id = await api.create(file_id)
