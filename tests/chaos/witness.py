@@ -39,16 +39,28 @@ async def story_of(
     visits are still to come."""
     batch = await polls.until_ended()
     among = set(lines)
-    recorded = await _recorded(mill.database, batch["id"], lines)
-    return Story(
+    story = Story(
         lines=lines,
         polls=list(polls.seen),
         output=await mill.content(batch["output_file_id"]),
         errors=await mill.content(batch["error_file_id"]),
         visits=[] if ledger is None else [visit for visit in visits(ledger) if visit.line in among],
+        kills=kills,
+    )
+    connection = await asyncpg.connect(mill.database)
+    try:
+        return await with_recorded(story, connection)
+    finally:
+        await connection.close()
+
+
+async def with_recorded(story: Story, connection: "asyncpg.Connection[asyncpg.Record]") -> Story:
+    """The story with what the log has recorded of it."""
+    recorded = await _recorded(connection, story.polls[-1]["id"], story.lines)
+    return replace(
+        story,
         recorded=dict(reversed(recorded)),
         again=[line for line, times in Counter(line for line, _ in recorded).items() if times > 1],
-        kills=kills,
     )
 
 
@@ -100,16 +112,13 @@ async def _models(connection: "asyncpg.Connection[asyncpg.Record]") -> Mapping[s
     return {row["id"]: tuple(row) for row in await connection.fetch(_MODELS)}
 
 
-async def _recorded(url: str, batch_id: str, lines: Sequence[str]) -> list[tuple[str, float]]:
+async def _recorded(
+    connection: "asyncpg.Connection[asyncpg.Record]", batch_id: str, lines: Sequence[str]
+) -> list[tuple[str, float]]:
     """Each outcome's line and when it was recorded, on this machine's monotonic clock, in that order."""
     since_epoch = time.time() - time.monotonic()
-    connection = await asyncpg.connect(url)
-    try:
-        rows = await connection.fetch(_RECORDED, batch_id)
-    finally:
-        await connection.close()
     return [
         (lines[line], row["recorded_at"].timestamp() - since_epoch)
-        for row in rows
+        for row in await connection.fetch(_RECORDED, batch_id)
         for line in unpack_facts(row["lines"]).lines
     ]
