@@ -28,8 +28,13 @@ def batch(status: str, completed: int = 0, failed: int = 0, **fields: Any) -> di
     }
 
 
-DONE: Final = {"in_progress_at": 101, "finalizing_at": 102, "completed_at": 103, "output_file_id": "o"}
-CUT: Final = {"in_progress_at": 101, "output_file_id": "o", "error_file_id": "e"}
+DONE: Final[dict[str, Any]] = {
+    "in_progress_at": 101,
+    "finalizing_at": 102,
+    "completed_at": 103,
+    "output_file_id": "o",
+}
+CUT: Final[dict[str, Any]] = {"in_progress_at": 101, "output_file_id": "o", "error_file_id": "e"}
 GOOD: Final = [
     batch("validating"),
     batch("failed", failed_at=101),
