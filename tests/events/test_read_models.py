@@ -1,13 +1,14 @@
 """No answer is ever stale: a row, and the tail of its stream folded at read time."""
 
 import asyncio
+from typing import cast
 from uuid import uuid4
 
 import pytest
 
 from events import read_models
 from events.batch import Batch, BatchExpiryReached
-from events.catalog import new_event
+from events.catalog import TYPES, new_event
 from events.errors import KeyExpired, NotFound, UnknownEvent
 from events.event import NewEvent
 from events.file import File
@@ -219,6 +220,23 @@ async def test_a_key_is_expired_by_the_clock_of_the_database(stage: Stage) -> No
     assert await stage.models.opens("key_2")
     await stage.project(Key, "key_2")
     assert await stage.models.key_of(made["key_2"].sha256) == found
+
+
+async def test_an_older_program_makes_no_full_key_of_a_narrow_one(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created = describe_secret("sk-bm-narrow")
+    row = Row("key", "key_1", PROJECT, label=created.sha256)
+    events = decide_key(None, CreateKey(created, KeyRestricted(("read",))))
+    await stage.log.append([new_event("key_1", PROJECT, event) for event in events], rows=[row])
+    with monkeypatch.context() as older:
+        older.delitem(cast(dict[str, object], TYPES), KeyRestricted.__name__)
+        with pytest.raises(UnknownEvent):
+            await stage.models.key_of(created.sha256)
+        await stage.project(Key, "key_1")
+    found = await stage.models.key_of(created.sha256)
+    assert found is not None
+    assert found.state.scopes == ("read",)
 
 
 async def test_counts_never_step_back_while_the_projector_and_readers_race(stage: Stage) -> None:
