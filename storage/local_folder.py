@@ -15,7 +15,7 @@ import secrets
 import shutil
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -102,7 +102,7 @@ class LocalFolder:
         await self._name(checked_name(name), body, Draft.replace)
 
     async def delete(self, key: str) -> None:
-        await self._step(_unlink, self._root / checked(key))
+        await self._step(_unlink if is_made_here(checked(key)) else _unlink_named, self._root / key)
 
     async def list(self, *, older_than: datetime) -> AsyncIterator[ObjectInfo]:
         found = _objects(self._root)
@@ -215,6 +215,13 @@ class _ReadFile:
 
 def _unlink(path: Path) -> None:
     path.unlink(missing_ok=True)
+
+
+def _unlink_named(path: Path) -> None:
+    """Also the folder, where it was the last in it: names make many."""
+    path.unlink(missing_ok=True)
+    with suppress(OSError):
+        path.parent.rmdir()
 
 
 def _page(found: Iterator[ObjectInfo]) -> list[ObjectInfo]:
