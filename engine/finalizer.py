@@ -8,17 +8,13 @@ may do so at once, and make the same bytes; one append wins, and the others dele
 crash leaves in storage is named by no event and is swept.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from itertools import pairwise
 from typing import Final
 
 import structlog
 
-from engine.answer import error_line, line_id
-from engine.line_order import NEVER_RUN, Stretch, in_line_order
 from engine.options import EngineOptions
 from engine.result_files import ResultFiles, put_result_files, remove_result_files
+from engine.result_lines import result_lines
 from events.audit.note import MalformedNote
 from events.audit.records import AuditRecords
 from events.batch import Batch, CloseBatch, FinalizeBatch, LastCheckpoint, decide
@@ -26,13 +22,10 @@ from events.catalog import new_event
 from events.errors import BatchmillError
 from events.event import NewEvent
 from events.file import FileCreated, fresh_file_id
-from events.inputs.input_lines import INLINE_BYTES, InputLines
-from events.inputs.request_line import custom_id_and_body
 from events.journal import Decision, Journal
 from events.log import Board, Row
 from events.origin import Origin
 from events.outcomes.flush_body import ResultsDamaged
-from events.outcomes.lines import UNRUN
 from events.read_models import Seen
 from storage.store import StorageError, Store, Stored
 
@@ -40,8 +33,6 @@ _logger = structlog.get_logger()
 PURPOSE: Final = "batch_output"
 """Of both files: the API has no other word for the error file."""
 _ORIGIN: Final = Origin("finalizer").metadata()
-STRETCH: Final = 256
-"""Lines that were never run and are written together: a few milliseconds of work."""
 
 
 class ResultsNotWritten(BatchmillError):
@@ -80,7 +71,9 @@ class Finalizer:
         if seen.state.ended or seen.state.finalizing is None:
             return seen.state.ended
         try:
-            files = await put_result_files(self._store, self._result_lines(seen))
+            files = await put_result_files(
+                self._store, result_lines(self._journal.log, self._store, seen.id, seen.state)
+            )
         except StorageError as error:
             raise ResultsNotWritten(batch_id, error) from error
         if (files.completed, files.failed) != (seen.state.completed, seen.state.failed):
@@ -165,47 +158,6 @@ class Finalizer:
         row = Row("file", file_id, seen.project_id, label=PURPOSE, stored=stored.key)
         return new_event(file_id, seen.project_id, created, metadata=_ORIGIN), row
 
-    async def _result_lines(self, seen: Seen[Batch]) -> AsyncGenerator[Stretch, None]:
-        """One line of a result file for each line of the batch, in line order, in stretches."""
-        inputs = InputLines(self._journal.log, self._store, seen.id, seen.state.created)
-        after = 0
-        async for recorded in in_line_order(self._journal.log, seen.id):
-            if (last := recorded.lines[-1]) >= seen.state.total:
-                raise ResultsDamaged(
-                    f"batch {seen.id} of {seen.state.total} lines has an outcome of line {last}"
-                )
-            for stretch in _without_gaps(recorded):
-                if after < stretch.lines[0]:
-                    async for unrun in self._unrun_lines(seen, inputs, range(after, stretch.lines[0])):
-                        yield unrun
-                yield stretch
-                after = stretch.lines[-1] + 1
-        if after < seen.state.total:
-            async for unrun in self._unrun_lines(seen, inputs, range(after, seen.state.total)):
-                yield unrun
-
-    async def _unrun_lines(
-        self, seen: Seen[Batch], inputs: InputLines, ordinals: range
-    ) -> AsyncIterator[Stretch]:
-        """The error lines of lines that were never run."""
-        reason = seen.state.finalizing
-        if reason is None or reason not in UNRUN:
-            raise ResultsDamaged(f"batch {seen.id} has no outcome of line {ordinals[0]} in the log")
-        code, message = UNRUN[reason]
-        async for window in inputs.windows(ordinals):
-            for first in range(0, len(window), STRETCH):
-                lines, texts = [], []
-                for found in window[first : first + STRETCH]:
-                    if len(found.raw) > INLINE_BYTES:
-                        custom_id_json, _ = await asyncio.to_thread(custom_id_and_body, found.raw)
-                    else:
-                        custom_id_json, _ = custom_id_and_body(found.raw)
-                    lines.append(found.line)
-                    texts.append(error_line(line_id(seen.id, found.line), custom_id_json, code, message))
-                sizes = [len(text) for text in texts]
-                yield Stretch(lines, [NEVER_RUN] * len(lines), sizes, b"".join(texts))
-                await asyncio.sleep(0)
-
 
 def _begin(seen: Seen[Batch]) -> Decision:
     """Revokes all claims, so that nothing can be recorded from here on."""
@@ -219,17 +171,3 @@ def _begin(seen: Seen[Batch]) -> Decision:
         ],
         board=Board(seen.id, seen.project_id, phase="finalizing", revoke=True),
     )
-
-
-def _without_gaps(recorded: Stretch) -> Iterator[Stretch]:
-    """The same lines in stretches of consecutive ones: between two of them lines were never run."""
-    lines = recorded.lines
-    if lines[-1] - lines[0] == len(lines) - 1:
-        yield recorded
-        return
-    first = 0
-    for at, (line, following) in enumerate(pairwise(lines), 1):
-        if line + 1 < following:
-            yield recorded.part(first, at)
-            first = at
-    yield recorded.part(first, len(lines))
