@@ -1,9 +1,8 @@
 """Where notices arrive: looks which hand a batch needs next, and lends it (planning, or finalizing).
 
 A notice is only a reason to look; what is done follows from the work board and the log, and doing it twice is
-harmless.
-Where no notice comes, the board is looked at all the same. Of several processes one lends a batch its hand,
-as long as it shows that it lives.
+harmless. Where no notice comes, the board is looked at all the same. Of several processes one lends a batch
+its hand, as long as it shows that it lives.
 """
 
 import asyncio

@@ -41,7 +41,7 @@ FREE_CLAIMS: Final = 1000
 _NO_WORKER: Final = "waiting for a worker"
 _ORIGIN: Final = Origin("dispatcher").metadata()
 BREATH: Final = 0.01
-"""Seconds between two passes, however fast the log grows."""
+"""Seconds from a pass for which something was appended to the next one, however fast the log grows."""
 NOT_YET: Final = {BatchCreated.__name__, LOOK}
 """Notices of batches that need another hand first."""
 
@@ -111,9 +111,11 @@ class Dispatcher:
         self._offers.clear()
         self._looked.clear()
         while True:
+            woken = self._woken.is_set()
             self._woken.clear()
             await self.look_at_everything(leadership)
-            await asyncio.sleep(BREATH)
+            if woken:
+                await asyncio.sleep(BREATH)
             try:
                 async with asyncio.timeout(self._options.poll):
                     await self._woken.wait()
