@@ -34,7 +34,12 @@ _ENVELOPE: Final[Schema] = {
     "additionalProperties": False,
 }
 _USUAL_HEADERS: Final = ("x-request-id", "openai-processing-ms", "openai-version")
-_PROJECT_HEADERS: Final = ("openai-organization",)
+_PROJECT_HEADERS: Final = (
+    "openai-organization",
+    *(name for name in HEADERS if name.startswith("x-ratelimit-")),
+)
+_HEADERS_OF: Final[Mapping[int, Sequence[str]]] = {409: ("x-should-retry",), 416: ("content-range",)}
+"""Headers of errors that are an operation's own."""
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -217,7 +222,7 @@ def _refusals(op: Operation) -> Mapping[str, object]:
             examples["unknown"] = {"summary": "Nothing has this id.", "value": body}
         told[str(status)] = {
             "description": refusals.said(refused),
-            "headers": {name: _header(name) for name in _USUAL_HEADERS},
+            "headers": {name: _header(name) for name in (*_USUAL_HEADERS, *_HEADERS_OF.get(status, ()))},
             "content": refusals.content(refused, examples),
         }
     return told

@@ -52,6 +52,11 @@ def _header(says: str, schema: Schema, *, always: bool = False) -> Schema:
     return {"description": says, "schema": schema, **({"required": True} if always else {})}
 
 
+_STANDING: Final = (
+    ("limit", "the most", {"type": "integer", "minimum": 1}),
+    ("remaining", "what is left", {"type": "integer", "minimum": 0}),
+    ("reset", "how long until all of it is back, such as `8.64s`", {"type": "string"}),
+)
 HEADERS: Final = {
     "x-request-id": _header(
         "By this the server's log knows the request.",
@@ -63,9 +68,17 @@ HEADERS: Final = {
     ),
     "openai-version": _header("The version of the wire.", {"const": "2020-10-01"}, always=True),
     "openai-organization": _header("The key's project.", {"type": "string"}),
+    **{
+        f"x-ratelimit-{name}-{what}": _header(
+            f"Of {kind}, where the project has a limit of them: {says}.", schema
+        )
+        for what, kind in (("requests", "requests a minute"), ("tokens", "tokens in the queue"))
+        for name, says, schema in _STANDING
+    },
     "retry-after": _header(
         "Seconds after which to ask again.", {"type": "integer", "minimum": 1}, always=True
     ),
+    "content-range": _header("How many bytes there are.", {"type": "string"}, always=True),
     "x-should-retry": _header("Whether asking again can help.", {"const": "false"}),
     "www-authenticate": _header("How to say who you are.", {"const": "Bearer"}, always=True),
 }
