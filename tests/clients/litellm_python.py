@@ -1,6 +1,6 @@
 """Drives LiteLLM as a client of batches and files: `python -m tests.clients.litellm_python sync` or `async`.
 
-Each of its functions has an asynchronous twin with an `a` before its name.
+Each of its functions but that for models has an asynchronous twin with an `a` before its name.
 """
 
 import asyncio
@@ -94,8 +94,18 @@ class LiteLLM:
         assert cancelled.status in ("cancelling", "cancelled")
         assert (await self._ended(batch.id)).status == "cancelled"
 
+    async def models_list(self) -> None:
+        models = litellm.get_valid_models(
+            check_provider_endpoint=True,
+            custom_llm_provider="openai",
+            api_base=self._task.url,
+            api_key=self._task.key,
+        )
+        assert models == ["practice"]
+
     async def error_400(self) -> None:
         error = await self._refused(openai.BadRequestError, lambda: self._batch(endpoint="/v1/x"))
+        assert (error.param, error.code) == ("endpoint", "invalid_value")
         assert "Invalid value: '/v1/x'" in str(error)
 
     async def error_401(self) -> None:

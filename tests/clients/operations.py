@@ -58,7 +58,7 @@ GROUPS: Final = (
         "Models",
         (
             Operation("models_list", "GET /v1/models"),
-            Operation("models_retrieve", "GET /v1/models/{model_id}"),
+            Operation("models_retrieve", "GET /v1/models/{model}"),
         ),
     ),
     Group(
@@ -69,7 +69,7 @@ GROUPS: Final = (
             Operation("webhooks_retrieve", f"GET {_ENDPOINT}"),
             Operation("webhooks_update", f"POST {_ENDPOINT}"),
             Operation("webhooks_delete", f"DELETE {_ENDPOINT}"),
-            Operation("webhooks_rotate", f"POST {_ENDPOINT}/rotate_secret", "the old secret holds on"),
+            Operation("webhooks_rotate", f"POST {_ENDPOINT}/rotate_secret", "`keep_old_secret_active_for_24_hours`"),
             Operation("webhooks_test", f"POST {_ENDPOINT}/test"),
             Operation("webhooks_event_types", "GET /v1/webhook_event_types"),
             Operation("webhooks_unwrap", None, "the client checks the signature of a delivery"),
