@@ -69,7 +69,9 @@ GROUPS: Final = (
             Operation("webhooks_retrieve", f"GET {_ENDPOINT}"),
             Operation("webhooks_update", f"POST {_ENDPOINT}"),
             Operation("webhooks_delete", f"DELETE {_ENDPOINT}"),
-            Operation("webhooks_rotate", f"POST {_ENDPOINT}/rotate_secret", "`keep_old_secret_active_for_24_hours`"),
+            Operation(
+                "webhooks_rotate", f"POST {_ENDPOINT}/rotate_secret", "`keep_old_secret_active_for_24_hours`"
+            ),
             Operation("webhooks_test", f"POST {_ENDPOINT}/test"),
             Operation("webhooks_event_types", "GET /v1/webhook_event_types"),
             Operation("webhooks_unwrap", None, "the client checks the signature of a delivery"),
