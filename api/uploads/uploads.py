@@ -53,8 +53,8 @@ from events.upload import (
 from storage.store import ObjectMissing, StorageError, Stored
 
 MOST_PENDING: Final = 200
-"""Uploads that one project may have begun and not completed; in each process that counts them for itself a
-few more can be begun at the same moment."""
+"""Uploads that one project may have begun and not completed; a few more where several processes begin some
+at the same moment."""
 
 
 @post("/uploads", status_code=200, opt=needs("write"))

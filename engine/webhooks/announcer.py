@@ -50,18 +50,11 @@ class WebhookAnnouncer:
         while True:
             page = await self._models.page(WebhookEndpoint, project_id, after=after, limit=MOST_ENDPOINTS)
             for seen in page.objects:
-                if seen.parked is not None or _wants(seen.state, announcement):
+                wants = seen.state.asks_for(announcement.type, announcement.happened_at)
+                if seen.parked is not None or (seen.state.open and wants):
                     yield seen.id
             for id in page.unread:
                 yield id
             if not page.has_more:
                 return
             after = page.last_id
-
-
-def _wants(endpoint: WebhookEndpoint, announcement: Announcement) -> bool:
-    return (
-        endpoint.open
-        and announcement.type in endpoint.event_types
-        and endpoint.created_at <= announcement.happened_at
-    )

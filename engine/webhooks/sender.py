@@ -131,10 +131,11 @@ class WebhookSender:
                 return Settled(
                     "failed", error=f"the endpoint is disabled: {seen.state.disabled_because}", tried=False
                 )
-            if not (due.attempts or due.announcement.type in seen.state.event_types):
+            told = due.announcement
+            if not (due.attempts or seen.state.asks_for(told.type, told.happened_at)):
                 return Settled("failed", error="the endpoint does not ask for these events", tried=False)
             second = int(self._clock())
-            body = due.announcement.body()
+            body = told.body()
             secrets = signing_secrets(self._key, seen.id, seen.state.signing(second))
             headers = signed_headers(due.id, second, body, secrets)
         except (SecretUnavailable, UnknownEvent) as error:

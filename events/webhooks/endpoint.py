@@ -98,6 +98,11 @@ class WebhookEndpoint(msgspec.Struct, frozen=True):
         """Whether anything is sent to it."""
         return self.disabled_at is None and self.deleted_at is None
 
+    def asks_for(self, type_: str, happened_at: int) -> bool:
+        """Whether it wants to hear of an event of a type: of none that happened (Unix second) before it was
+        made."""
+        return type_ in self.event_types and self.created_at <= happened_at
+
     def signing(self, second: int) -> list[SecretTrace]:
         """The secrets that sign at a time, the current one first."""
         return [self.secret, *(old.trace for old in self.old_secrets if second < old.until)]

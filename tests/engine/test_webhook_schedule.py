@@ -4,7 +4,8 @@ from itertools import count, takewhile
 
 import pytest
 
-from engine.webhooks.schedule import SPREAD, WAITS, wait_before_next
+from engine.webhooks.schedule import SPREAD, WAITS, no_sooner, wait_before_next
+from engine.webhooks.sender import FAILING
 
 DAY = 86_400.0
 
@@ -26,3 +27,16 @@ def test_chance_spreads_what_failed_together_and_shortens_nothing(chance: float)
     pairs = list(zip(waits(chance), WAITS, strict=True))
     assert all(wait <= spread <= wait * (1 + SPREAD) for spread, wait in pairs)
     assert len(set(waits(chance))) == len(WAITS)
+
+
+@pytest.mark.parametrize(
+    ("wait", "asked", "waits"), [(60, None, 60), (60, 5, 60), (60, 3600, 3600), (60, 10 * DAY, DAY)]
+)
+def test_a_receiver_may_put_the_next_attempt_off_by_a_day(
+    wait: float, asked: float | None, waits: float
+) -> None:
+    assert no_sooner(wait, asked) == waits
+
+
+def test_who_is_given_up_was_tried_for_as_long_as_it_takes_to_be_disabled() -> None:
+    assert sum(waits(0.0)) > FAILING
