@@ -10,10 +10,12 @@ import pytest
 from openai import AuthenticationError
 
 from cli.exit_codes import ExitCode
+from events.audit.note import PrivateKey
 from tests.contract.mill import KEY, chat, submit, until_ended
 from tests.serve_process import ran_here, serve_process
 from tests.upstream import ledger_upstream
 
+AUDIT_KEY = PrivateKey("mill", bytes(range(32))).text
 SECRET_BODY = "what-only-the-client-may-see"
 
 
@@ -87,6 +89,7 @@ async def test_the_log_is_json_and_tells_neither_keys_nor_bodies(
             "BATCHMILL_UPSTREAM_API_KEY": "sk-of-the-upstream",
             "BATCHMILL_LOG_LEVEL": "debug",
             "BATCHMILL_LEASE": "10m",
+            "BATCHMILL_AUDIT_KEY": AUDIT_KEY,
         }
         texts = [f"line-{n} {SECRET_BODY}" for n in range(3)] + [
             "line-3 400",
@@ -105,13 +108,30 @@ async def test_the_log_is_json_and_tells_neither_keys_nor_bodies(
     events = [json.loads(line) for line in served.said if not line.startswith("Batchmill is ready")]
     assert [event for event in events if event["level"] != "info"] == []
     assert sorted(event["event"] for event in events) == sorted(
-        ["leading", "serving", "batch planned", "batch ended", "batch planned", "stopping", "stopped"]
+        [
+            "leading",
+            "sealing",
+            "serving",
+            "batch planned",
+            "batch ended",
+            "batch planned",
+            "stopping",
+            "stopped",
+        ]
     )
     assert [event["event"] for event in events if event.get("batch") == batch.id] == [
         "batch planned",
         "batch ended",
     ]
-    for secret in (KEY, "sk-of-the-upstream", "sk-a-guess", SECRET_BODY, "batchmill-test", "echo of"):
+    for secret in (
+        KEY,
+        AUDIT_KEY.rpartition("+")[2],
+        "sk-of-the-upstream",
+        "sk-a-guess",
+        SECRET_BODY,
+        "batchmill-test",
+        "echo of",
+    ):
         assert secret not in served.told
 
 
