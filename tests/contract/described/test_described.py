@@ -92,6 +92,6 @@ def test_a_few_requests_for_each_operation(tried: Served, tmp_path: Path) -> Non
 
 @pytest.mark.soak
 def test_thousands_of_requests(tried: Served, tmp_path: Path) -> None:
-    cases = run(tried, tmp_path, SEED, "--max-examples=120", "--continue-on-failure")
+    cases = run(tried, tmp_path, SEED, "--max-examples=150", "--continue-on-failure")
     print(f"{cases} cases, seed {SEED}")
     assert cases >= LEAST_CASES
