@@ -57,6 +57,9 @@ async def test_batches_that_are_parked_hold_up_no_other(world: World) -> None:
         async with asyncio.timeout(60):
             while (await on_board(world, other)).phase == "planning":  # noqa: ASYNC110  # nobody tells
                 await asyncio.sleep(0.01)
+            for batch_id in parked:  # the reason is written after the hand is withdrawn
+                while (await on_board(world, batch_id)).waiting is None:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
     finally:
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
