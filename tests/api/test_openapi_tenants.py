@@ -29,7 +29,7 @@ BEHIND_KEY = [operation for operation in operations(DOCUMENT) if operation.behin
 PROBES = [probe for operation in BEHIND_KEY for probe in probes(operation)]
 NO_OBJECTS = {"custom_id", "model"}
 """Path parameters that name nothing of a project by themselves: a line is found by its batch first."""
-ROUNDS = 300
+ROUNDS = 200
 STRANGE = 5.0
 """Standard deviations that chance does not reach in any of so few comparisons."""
 
