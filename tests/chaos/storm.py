@@ -26,7 +26,7 @@ from tests.postgres_node import PostgresNode
 from tests.rabbit_node import RabbitNode
 
 PACE: Final = 2.0
-"""Seconds between two kills of a process."""
+"""Seconds between two kills of a process, unless a plan says otherwise."""
 DOWN: Final = 1.0
 """Seconds after its death at which a process is started again."""
 MOMENT: Final = 0.1
@@ -49,7 +49,7 @@ class Plan:
     """What strikes.
 
     All workers die at once `at_planning` seconds after the batch was seen in that phase, and so with
-    `at_finalizing`. In between, from when everybody is up again, a process dies every `PACE` seconds, in turn
+    `at_finalizing`. In between, from when everybody is up again, a process dies every `pace` seconds, in turn
     one of `victims`; `services` happen with some of these kills, by number, and last for so many seconds.
     """
 
@@ -58,9 +58,18 @@ class Plan:
     services: Mapping[int, tuple[Service, float]]
     at_planning: float
     at_finalizing: float
+    pace: float
 
 
-def plan_of(seed: int, names: Sequence[str], services: Sequence[Service], *, kills: int, over: range) -> Plan:
+def plan_of(
+    seed: int,
+    names: Sequence[str],
+    services: Sequence[Service],
+    *,
+    kills: int,
+    over: range,
+    pace: float = PACE,
+) -> Plan:
     """The storm of a seed: `services` happen in any order, spread over those of the `kills`."""
     dice = random.Random(seed)
     shuffled = dice.sample(services, len(services))
@@ -72,6 +81,7 @@ def plan_of(seed: int, names: Sequence[str], services: Sequence[Service], *, kil
         services={n: (what, dice.uniform(0.0, 2.0)) for n, what in zip(at, shuffled, strict=True)},
         at_planning=dice.uniform(0.0, MOMENT),
         at_finalizing=dice.uniform(0.0, MOMENT),
+        pace=pace,
     )
 
 
@@ -130,7 +140,7 @@ class Storm:
         by_name = {one.name: one for one in self._pods.everybody}
         began = time.monotonic()
         for n, name in enumerate(self._plan.victims):
-            await asyncio.sleep(began + PACE * n - time.monotonic())
+            await asyncio.sleep(began + self._plan.pace * n - time.monotonic())
             if n in self._plan.services:
                 what, lasting = self._plan.services[n]
                 self.struck[what] += 1

@@ -74,8 +74,8 @@ async def test_a_short_storm(
     postgres_of_its_own: PostgresNode,
     tell: Tell,
 ) -> None:
-    plan = plan_of(seed, NAMES, list(Service), kills=7, over=range(1, 6))
-    lines, concurrency = fresh_names(1200), CONCURRENCY // 4  # as long as the kills take, and little to do
+    plan = plan_of(seed, NAMES, list(Service), kills=6, over=range(1, 5), pace=2 * PACE)
+    lines, concurrency = fresh_names(1600), CONCURRENCY // 4  # as long as the kills take, and little to do
     storm, story, took = await weathered(
         plan, lines, tmp_path, upstream, ledger, broker_of_its_own, postgres_of_its_own, concurrency
     )
