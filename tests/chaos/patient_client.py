@@ -10,8 +10,10 @@ import msgspec
 
 from tests.api.client import FORM, JSON, file, form
 from tests.api.client import field as form_field
-from tests.chaos.mill import BOUND, KEY, PATIENCE, Mill
+from tests.chaos.mill import KEY, PATIENCE, Mill
 
+WITHIN: Final = 120.0
+"""Seconds after which a wait for anything is a failure of the test: meanwhile a server dies many times."""
 ONE_TRY: Final = 10.0
 """Seconds after which an answer is not waited for any longer."""
 
@@ -46,7 +48,7 @@ class PatientClient:
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> Answered:
         """The answer, as soon as there is one; 503 is none. `lost` counts what had to be asked again."""
-        async with asyncio.timeout(BOUND):
+        async with asyncio.timeout(WITHIN):
             while True:
                 if self._serving.url:
                     try:

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from tests.chaos.mill import BOUND, ENDED, Json
-from tests.chaos.patient_client import PatientClient
+from tests.chaos.mill import ENDED, Json
+from tests.chaos.patient_client import WITHIN, PatientClient
 
 LOOK: Final = 0.1
 """Seconds between two looks."""
@@ -30,7 +30,7 @@ class Watch:
         """The batch as soon as something holds of it."""
         polls = self.follow(batch_id)
         try:
-            async with asyncio.timeout(BOUND):
+            async with asyncio.timeout(WITHIN):
                 while not (polls and reached(polls[-1])):
                     if self._task.done():
                         self._task.result()
