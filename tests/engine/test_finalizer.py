@@ -325,6 +325,7 @@ async def test_results_that_are_not_what_was_recorded_make_no_file(world: World,
     await batch.record_lines([0])
     await batch.record_lines([1])
     owner = await asyncpg.connect(database.superuser_url)
+    await owner.execute("SET session_replication_role = replica")
     await owner.execute(
         "DELETE FROM attachments WHERE event_id IN (SELECT event_id FROM events "
         "WHERE type = 'LinesCompleted' ORDER BY position DESC LIMIT 1)"

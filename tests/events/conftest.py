@@ -13,6 +13,7 @@ from tests.postgres import Database, PostgresServer
 
 Way = Literal["direct", "pgbouncer"]
 EMPTY = """
+SET session_replication_role = replica;  -- no trigger in the way
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
     AND state <> 'idle';  -- those hold nothing, and a bouncer may be about to hand them out

@@ -62,7 +62,10 @@ class Mill:
         return [entry(row["digest"], row["stream_id"], row["version"]) for row in rows]
 
     async def as_superuser(self, statement: str) -> list[asyncpg.Record]:
-        connection = await asyncpg.connect(self._database.superuser_url)
+        """As somebody who takes the triggers out of the way as well."""
+        connection = await asyncpg.connect(
+            self._database.superuser_url, server_settings={"session_replication_role": "replica"}
+        )
         try:
             return list(await connection.fetch(statement))
         finally:
