@@ -90,9 +90,10 @@ class LinesDamaged(ValueError):
     """A flush's attachment has its recorded digest, but not the lines that the event tells of."""
 
 
-def line_root_of(lines: bytes, salt: bytes, body: bytes) -> str:
+def line_root_of(lines: bytes, salt: bytes, body: bytes) -> tuple[str, int]:
     """The root over a flush's result lines (`LinesCompleted.root`), from the facts in its `lines` column and
-    its attachment. Raises `LinesDamaged` where the two do not fit each other."""
+    its attachment, and how many bytes these lines have. Raises `LinesDamaged` where the two do not fit each
+    other."""
     try:
         facts = unpack_facts(lines)
         size = sum(facts.sizes)
@@ -100,6 +101,6 @@ def line_root_of(lines: bytes, salt: bytes, body: bytes) -> str:
         if len(block) != size:
             raise LinesDamaged(f"the lines have {len(block)} bytes, and not the {size} of their facts")
         results = [result for _, _, result in facts.results(block)]
-        return root_digest(facts.lines, results, salt)
+        return root_digest(facts.lines, results, salt), size
     except (msgspec.MsgspecError, zstandard.ZstdError, OverflowError, ValueError) as error:
         raise LinesDamaged(str(error)) from error

@@ -72,11 +72,19 @@ class TileStore:
         """The proof that the tree of `size` begins with that of `old_size`; see `tree.extends`."""
         return await self._proven(consistency(old_size, size), size)
 
+    async def hashes(self, nodes: Sequence[Node], size: int) -> list[bytes]:
+        """The hashes of whole trees in the tree of this size. Holds the tiles of all of them meanwhile."""
+        return await self._proven([(node,) for node in nodes], size)
+
     async def tiling(self, size: int) -> Tiling:
         """What goes on with the tree of this size."""
         tiles = edge(size)
         contents = await self._read(tiles)
         return Tiling(size, dict(zip(tiles, contents, strict=True)))
+
+    async def read(self, tile: Tile) -> bytes:
+        """The bytes of a tile; of a partial one that is gone, the beginning of the full one."""
+        return await self._tile(tile)
 
     async def newest(self) -> Signed | None:
         """The checkpoint that was stored last. Raises `MalformedNote` where it was damaged."""

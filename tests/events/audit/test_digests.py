@@ -77,7 +77,8 @@ def test_every_column_but_the_position_is_under_the_digest(changed: dict[str, ob
 
 
 def test_the_root_of_lines_follows_from_facts_and_body() -> None:
-    assert line_root_of(FACTS, SALT, BODY) == root_digest([3, 4, 7], [one.result for one in OUTCOMES], SALT)
+    results = [one.result for one in OUTCOMES]
+    assert line_root_of(FACTS, SALT, BODY) == (root_digest([3, 4, 7], results, SALT), len(b"".join(results)))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,137 @@
+"""The signed checkpoints that a log is held against: those of the database, of storage and of witnesses.
+
+A checkpoint counts by its signature. The newest that a key of the auditor's has signed is the anchor: what it
+covers is sealed. Older ones may also be signed by keys that the log itself names, which the anchor covers.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from events.audit.checkpoint import origin_of
+from events.audit.defect import Defect
+from events.audit.evidence import CheckpointRow, Evidence
+from events.audit.keys import STREAM, AuditKeyAdopted
+from events.audit.naming import replaced
+from events.audit.note import MalformedNote, NotSigned, PublicKey, parse_public_key
+from events.audit.records import Signed, parse_signed
+from events.audit.tile_store import TileStore
+from events.audit.tree import EMPTY_ROOT
+from events.audit.tree_check import Mark
+
+PAGE: Final = 500
+DATABASE: Final = "the database"
+STORAGE: Final = "storage"
+EVER: Final = 1 << 62
+"""Larger than any tree."""
+
+
+class Trust(msgspec.Struct, frozen=True):
+    """What an auditor brings: keys, and checkpoints that were kept elsewhere with the names of the places."""
+
+    keys: Sequence[PublicKey]
+    witnessed: Sequence[tuple[str, Signed]] = ()
+
+
+class Anchor(msgspec.Struct, frozen=True):
+    """What is sealed: `size` events, with this root, by a checkpoint that is kept in `where` (None: nothing
+    is). `told` are the checkpoints of storage and witnesses, `defects` those that nobody has signed."""
+
+    size: int
+    root: bytes
+    where: str | None
+    told: list[Mark]
+    defects: list[Defect]
+
+
+class Checkpoints:
+    """Of one incarnation of the log."""
+
+    def __init__(self, evidence: Evidence, tiles: TileStore, incarnation: UUID, trust: Trust) -> None:
+        self.origin = origin_of(incarnation)
+        self._evidence = evidence
+        self._tiles = tiles
+        self._incarnation = incarnation
+        self._trust = trust
+        self._known = list(trust.keys)
+
+    async def anchor(self) -> Anchor:
+        """Looks everywhere for the newest. Raises as `Evidence` and storage do."""
+        told: list[Mark] = []
+        defects: list[Defect] = []
+        anchors: list[Mark] = []
+        found = list(self._trust.witnessed)
+        try:
+            stored = await self._tiles.newest()
+            if stored is not None:
+                found.append((STORAGE, stored))
+        except MalformedNote:
+            defects.append(replaced(0, STORAGE, expected=None, found=None))
+        for where, signed in found:
+            size, root = signed.checkpoint.size, signed.checkpoint.root
+            if signed.checkpoint.origin != self.origin or not _signed_by(signed, self._known):
+                defects.append(replaced(size, where, expected=None, found=root.hex()))
+                continue
+            told.append(Mark(size, root, where, witness=where != STORAGE))
+            if _signed_by(signed, self._trust.keys):
+                anchors.append(told[-1])
+        newest = await self.newest(EVER)
+        if newest is not None:
+            anchors.append(newest)
+        last = max(anchors, key=lambda mark: mark.size, default=None)
+        if last is None:
+            return Anchor(0, EMPTY_ROOT, None, told, defects)
+        return Anchor(last.size, last.root, last.where, told, defects)
+
+    async def after(self, size: int) -> tuple[list[Mark], list[Defect], int]:
+        """The next ones of the database behind a size, those that are none, and the size to go on behind."""
+        rows = await self._evidence.checkpoints(self._incarnation, size, PAGE)
+        marks, defects = [], []
+        for row in rows:
+            if self._holds(row) is None:
+                defects.append(replaced(row.size, DATABASE, expected=None, found=row.root.hex()))
+            else:
+                marks.append(Mark(row.size, row.root, DATABASE))
+        return marks, defects, rows[-1].size if len(rows) == PAGE else EVER
+
+    async def learn_keys(self) -> None:
+        """Keys that the log itself names, whose signatures may stand alone on older checkpoints. What is
+        under the newest checkpoint is told by a key that the auditor trusts."""
+        self._known = list(self._trust.keys)
+        for data in await self._evidence.keys(STREAM):
+            try:
+                key = parse_public_key(msgspec.json.decode(data, type=AuditKeyAdopted).key)
+            except (MalformedNote, msgspec.MsgspecError):
+                continue  # what is wrong with the event is found where its digest is looked at
+            if key not in self._known:
+                self._known.append(key)
+
+    async def newest(self, upto: int) -> Mark | None:
+        """The last checkpoint of the database, up to a size, that a key of the auditor's has signed."""
+        while rows := await self._evidence.newest_checkpoints(self._incarnation, upto, PAGE):
+            for row in rows:
+                signed = self._holds(row)
+                if signed is not None and _signed_by(signed, self._trust.keys):
+                    return Mark(row.size, row.root, DATABASE)
+            upto = rows[-1].size - 1
+        return None
+
+    def _holds(self, row: CheckpointRow) -> Signed | None:
+        """The checkpoint of a row, where the row says the same as its note and somebody known signed it."""
+        try:
+            signed = parse_signed(row.note)
+        except MalformedNote:
+            return None
+        said = (signed.checkpoint.origin, signed.checkpoint.size, signed.checkpoint.root)
+        return (
+            signed if said == (self.origin, row.size, row.root) and _signed_by(signed, self._known) else None
+        )
+
+
+def _signed_by(signed: Signed, keys: Sequence[PublicKey]) -> bool:
+    try:
+        return bool(signed.note.signers(keys))
+    except NotSigned:
+        return False

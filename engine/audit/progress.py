@@ -1,0 +1,124 @@
+"""How far a verification is, and what it found."""
+
+from typing import Final, Literal
+from uuid import UUID
+
+import msgspec
+
+from engine.audit.checkpoints import DATABASE
+from engine.audit.contents import Looked
+from events.audit.defect import MOST, Defect
+from events.audit.naming import Explanations, Unsound
+from events.audit.naming_contents import name_contents
+from events.audit.tree_check import Mark, TreeState, around
+
+FIRST: Final = UUID(int=0)
+Phase = Literal["events", "read models", "strays", "done"]
+
+
+class Progress(msgspec.Struct):
+    """How far a verification is: all that it has to be begun with to go on."""
+
+    origin: str
+    base: int
+    """Positions up to this one are left out."""
+    head: int
+    """The last position that is looked at."""
+    size: int
+    """How many events were sealed."""
+    anchor: str | None
+    phase: Phase = "events"
+    position: int = 0
+    checkpoint: int = 0
+    tree: TreeState | None = None
+    events: int = 0
+    streams: int = 0
+    sizes: list[int] = []
+    unsound: list[Unsound] = []
+    named: list[Defect] = []
+    """Defects that are named already."""
+    of_events: list[Defect] = []
+    gaps: list[Defect] = []
+    models: list[Defect] = []
+    odd: list[tuple[Defect, str, int, int | None]] = []
+    """What is a defect unless one of the events explains it: of which stream, between which positions."""
+    told: list[Mark] = []
+    """Checkpoints that storage and witnesses have."""
+    looked: Looked = msgspec.field(default_factory=Looked)
+    stray_model: str = ""
+    stray_attachment: tuple[UUID, int] = (FIRST, -1)
+
+    def rewind(self) -> None:
+        """Forgets what of checkpoints was read ahead of the tree, before it is gone on with."""
+        if self.phase != "events":
+            return
+        reached = self.base if self.tree is None else self.tree.size
+        self.named = [
+            one
+            for one in self.named
+            if one.upto is None or one.upto <= reached or one.key != f"{DATABASE}/{one.upto}"
+        ]
+        self.sizes = [size for size in self.sizes if size <= reached]
+        self.checkpoint = reached
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What a verification found. Positions up to `sealed` are under a checkpoint that `anchor` has, those
+    from `unsealed_from` on are under none yet."""
+
+    clean: bool
+    origin: str
+    first: int
+    head: int
+    sealed: int
+    unsealed_from: int | None
+    anchor: str | None
+    events: int
+    checkpoints: int
+    attachments: int
+    erased: int
+    files: int
+    results: int
+    bytes_: int = msgspec.field(name="bytes")
+    streams: int
+    defects: list[Defect]
+    more: bool
+    """Whether there are more defects than are told."""
+
+
+def report_of(progress: Progress) -> Report:
+    """What was found, when everything has been looked at."""
+
+    def near(position: int) -> tuple[int | None, int | None]:
+        return around(position, progress.sizes)
+
+    explanations = Explanations(progress.of_events)
+    odd = [
+        defect
+        for defect, stream, after, before in progress.odd
+        if not explanations.explain(stream, after, before)
+    ]
+    looked = progress.looked
+    lacking = {stream for _, stream, _, _ in progress.odd}
+    contents = name_contents(looked.faults, looked.doubts, progress.of_events, lacking, near)
+    events = [explanations.complete(defect) for defect in progress.of_events]
+    defects = [*progress.named, *events, *contents, *progress.models, *odd]
+    return Report(
+        clean=not defects,
+        origin=progress.origin,
+        first=progress.base + 1,
+        head=progress.head,
+        sealed=min(progress.size, progress.head),
+        unsealed_from=progress.size + 1 if progress.head > progress.size else None,
+        anchor=progress.anchor,
+        events=progress.events,
+        checkpoints=len(progress.sizes),
+        attachments=looked.attachments,
+        erased=looked.erased,
+        files=looked.files,
+        results=looked.results,
+        bytes_=looked.bytes_,
+        streams=progress.streams,
+        defects=defects[:MOST],
+        more=len(defects) > MOST,
+    )

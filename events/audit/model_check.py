@@ -1,0 +1,176 @@
+"""Whether a row of the read models is what the stream of its events gives."""
+
+import re
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+import msgspec
+
+from events.audit.defect import Defect
+from events.catalog import State, fold, kind_of
+from events.errors import UnknownEvent
+from events.event import RecordedEvent
+from events.file import File
+from events.key import Key
+from events.read_models import KINDS
+from events.upload import Upload
+from events.webhooks.endpoint import WebhookEndpoint
+
+WAITED: Final = timedelta(minutes=10)
+"""Longest time between a row and its first event, which the same append wrote: it waits for the log's lock
+in between."""
+_EXPIRES: Final = re.compile(r'[{,]"expires_at":(\d+)')
+
+
+class StoredRow(msgspec.Struct, frozen=True):
+    """A row of `read_models`."""
+
+    id: str
+    kind: str
+    project_id: str
+    label: str | None
+    stored: str | None
+    created_at: datetime
+    hidden: bool
+    version: int
+    state: str | None
+    parked: str | None
+    expires_at: int | None
+    bytes: int | None
+
+
+class Gap(NamedTuple):
+    """Versions of a stream that are missing: the first of them, between which positions it was."""
+
+    version: int
+    after: int
+    before: int
+
+
+class StreamCheck:
+    """Folds one stream, beside its row."""
+
+    def __init__(self, id: str, row: StoredRow | None) -> None:
+        self.id = id
+        self.row = row
+        self.gaps: list[Gap] = []
+        self.disorder: list[int] = []
+        """Positions of events that stand before one of a lower version."""
+        self.version = 0
+        self.position = 0
+        self._first: RecordedEvent | None = None
+        self._state: State | None = None
+        self._at_row: State | None = None
+        self._parked = False
+        self._kind = kind_of(id)
+
+    def add(self, event: RecordedEvent) -> None:
+        """The next event of the stream, by version."""
+        self._first = self._first or event
+        if event.version != self.version + 1:
+            self.gaps.append(Gap(self.version + 1, self.position, event.position))
+        if event.position < self.position:
+            self.disorder.append(event.position)
+        self.version, self.position = event.version, event.position
+        if self._parked or self._kind is None:
+            return
+        try:
+            self._state = fold(self._state, event)
+        except UnknownEvent:
+            self._parked = True
+            return
+        if self.row is not None and event.version == self.row.version:
+            self._at_row = self._state
+
+    @property
+    def ahead(self) -> bool:
+        """Whether the row has seen events that are not there."""
+        return self.row is not None and self.row.version > self.version
+
+    def defect(self) -> Defect | None:
+        """What is wrong with the row, if anything; for a stream that is whole."""
+        row, first, kind = self.row, self._first, self._kind
+        if kind is None or first is None:
+            return None
+        if row is None:
+            return Defect(
+                "read_model_deleted",
+                f"the row of {self.id} in the read models was deleted; `batchmill rebuild` makes it again",
+                stream=self.id,
+                key=self.id,
+            )
+        for field, expected, found in self._differences(row, first, kind):
+            return Defect(
+                "read_model_edited",
+                f"the row of {self.id} in the read models was edited: its {field} is not what the events "
+                "give; `batchmill rebuild` makes it again",
+                stream=self.id,
+                version=row.version,
+                key=f"{self.id}.{field}",
+                expected=str(expected),
+                found=str(found),
+            )
+        return None
+
+    def _differences(
+        self, row: StoredRow, first: RecordedEvent, kind: type[State]
+    ) -> Iterable[tuple[str, object, object]]:
+        """Fields that are not what they must be."""
+        yield from _others("kind", KINDS[kind], row.kind)
+        yield from _others("project_id", first.project_id, row.project_id)
+        if not timedelta(0) <= first.recorded_at - row.created_at <= WAITED:
+            yield "created_at", first.recorded_at, row.created_at
+        if self._parked:  # what a newer program wrote is for that one to judge
+            return
+        if row.version > self.version:
+            yield "version", self.version, row.version
+        if (row.state is None) != (row.version == 0):
+            yield "version", 0 if row.state is None else self.version, row.version
+        label, stored, hidden = derived(self._state)
+        yield from _others("label", label, row.label)
+        yield from _others("stored", stored, row.stored)
+        yield from _others("hidden", hidden, row.hidden)
+        if row.parked is not None:
+            yield "parked", None, row.parked
+        if row.state is None:
+            return
+        if self._at_row is None or not _same(row.state, self._at_row):
+            yield "state", _text(self._at_row), row.state
+        if isinstance(self._at_row, File | Upload):
+            found = _EXPIRES.search(row.state)
+            yield from _others("expires_at", None if found is None else int(found[1]), row.expires_at)
+            if row.bytes is not None:
+                yield from _others("bytes", self._at_row.created.size, row.bytes)
+
+
+def derived(state: State | None) -> tuple[str | None, str | None, bool]:
+    """The columns `label`, `stored` and `hidden` of the row of an object."""
+    match state:
+        case File():
+            return state.created.purpose, state.created.storage_key, state.gone
+        case Key():
+            return state.created.sha256, None, False
+        case Upload():
+            return None, None, state.status != "pending"
+        case WebhookEndpoint():
+            return None, None, state.deleted_at is not None
+        case _:
+            return None, None, False
+
+
+def _others(field: str, expected: object, found: object) -> Iterable[tuple[str, object, object]]:
+    if expected != found:
+        yield field, expected, found
+
+
+def _same(text: str, state: State) -> bool:
+    """By value: another program may have written the same state with other fields left out."""
+    try:
+        return msgspec.json.decode(text, type=type(state)) == state
+    except msgspec.MsgspecError:
+        return False
+
+
+def _text(state: State | None) -> str | None:
+    return None if state is None else msgspec.json.encode(state).decode()

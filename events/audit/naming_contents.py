@@ -1,0 +1,94 @@
+"""Names what happened to attachments and files from the digests that they do not have."""
+
+from collections.abc import Iterator, Sequence, Set
+from typing import Literal
+
+import msgspec
+
+from events.audit.defect import Defect, Kind
+from events.audit.naming import Around
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """A body that is not what the event at `position` has recorded: `found` is its digest (hex; None: there
+    is no body). `of` is the position of the event that has recorded what was found, where that is known."""
+
+    what: Literal["attachment", "file"]
+    key: str
+    position: int
+    stream: str
+    version: int
+    expected: str
+    found: str | None
+    of: int | None = None
+
+
+class Doubt(msgspec.Struct, frozen=True):
+    """A file of results that is not what the attachments of its batch give, where nothing else is wrong."""
+
+    batch: str
+    file: str
+    position: int
+    told: str
+
+
+def name_contents(
+    faults: Sequence[Fault], doubts: Sequence[Doubt], events: Sequence[Defect], odd: Set[str], near: Around
+) -> Iterator[Defect]:
+    """The defects of bodies. What hangs on an event that is itself not what was sealed, or on another body
+    that is not, is no defect of its own: `events` are those of events, `odd` the streams that lack some."""
+    wrong = {
+        position for defect in events for position in (defect.position, defect.upto) if position is not None
+    }
+    touched = {defect.stream for defect in events} | odd
+    faults = [fault for fault in faults if fault.position not in wrong]
+    by_expected = {(fault.what, fault.expected): fault for fault in faults}
+    paired: set[str] = set()
+    for fault in faults:
+        if fault.key in paired:
+            continue
+        other = None if fault.found is None else by_expected.get((fault.what, fault.found))
+        if other is not None:
+            paired.add(other.key)
+        yield _named(fault, other, near)
+    touched |= {fault.stream for fault in faults} | {fault.key for fault in faults}
+    for doubt in doubts:
+        if doubt.batch not in touched and doubt.file not in touched:
+            after, before = near(doubt.position)
+            yield Defect(
+                "results_differ",
+                doubt.told,
+                position=doubt.position,
+                stream=doubt.batch,
+                key=doubt.file,
+                after=after,
+                before=before,
+            )
+
+
+def _named(fault: Fault, other: Fault | None, near: Around) -> Defect:
+    kind: Kind
+    whose = f"{fault.key}, which the event at position {fault.position} has recorded,"
+    if fault.found is None:
+        kind = "attachment_deleted" if fault.what == "attachment" else "file_deleted"
+        told = f"the {fault.what} {whose} was deleted"
+    elif other is not None or fault.of is not None:
+        kind = "attachment_swapped" if fault.what == "attachment" else "file_swapped"
+        source = other.key if other is not None else f"the event at position {fault.of}"
+        told = f"the {fault.what} {whose} was swapped: it is that of {source}"
+    else:
+        kind = "attachment_changed" if fault.what == "attachment" else "file_changed"
+        told = f"the {fault.what} {whose} was changed: it has another digest"
+    after, before = near(fault.position)
+    return Defect(
+        kind,
+        told,
+        position=fault.position,
+        stream=fault.stream,
+        version=fault.version,
+        key=fault.key,
+        expected=fault.expected,
+        found=fault.found,
+        after=after,
+        before=before,
+    )

@@ -1,0 +1,70 @@
+-- name: rows
+-- The next events of the log, every column.
+SELECT position, event_id, stream_id, version, type, project_id, data, lines, metadata, attachments,
+       content_digest, digest, recorded_at
+FROM events WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3
+
+-- name: stream_rows
+-- The next events of a stream, every column.
+SELECT position, event_id, stream_id, version, type, project_id, data, lines, metadata, attachments,
+       content_digest, digest, recorded_at
+FROM events WHERE stream_id = $1 AND version > $2 ORDER BY version LIMIT $3
+
+-- name: places
+-- Whose the events at some positions are.
+SELECT position, stream_id, version FROM events WHERE position = ANY ($1::bigint[])
+
+-- name: since
+-- The last position that was recorded before a time. Times go up with positions, but for clocks that were set.
+SELECT coalesce(max(position), 0) FROM events WHERE recorded_at < $1
+
+-- name: attachments
+-- The attachments of some events.
+SELECT event_id, ordinal, salt, body FROM attachments WHERE event_id = ANY ($1::uuid[]) ORDER BY event_id, ordinal
+
+-- name: whose
+-- Which event of a stream has recorded an attachment of this digest.
+SELECT position FROM events WHERE stream_id = $1 AND attachments IS NOT NULL AND position($2::bytea IN attachments) > 0
+LIMIT 1
+
+-- name: types_of
+-- The events of a stream that are of some types.
+SELECT type, data FROM events WHERE stream_id = $1 AND type = ANY ($2::text[]) ORDER BY version
+
+-- name: checkpoints
+-- The next checkpoints that were signed in an incarnation, as their rows say.
+SELECT size, root, note FROM signed_checkpoints WHERE incarnation = $1 AND size > $2 ORDER BY size LIMIT $3
+
+-- name: newest_checkpoints
+-- The last ones, the newest first.
+SELECT size, root, note FROM signed_checkpoints WHERE incarnation = $1 AND size <= $2 ORDER BY size DESC LIMIT $3
+
+-- name: ends
+-- Streams whose last event is at one of the positions of a stretch of the log, and the last position of it.
+SELECT p.position, e.stream_id
+FROM (SELECT position FROM events WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3) p
+LEFT JOIN events e ON e.position = p.position AND NOT EXISTS (
+    SELECT 1 FROM events later WHERE later.stream_id = e.stream_id AND later.version > e.version)
+ORDER BY p.position
+
+-- name: models
+-- Rows of read models.
+SELECT id, kind, project_id, label, stored, created_at, hidden, version, state, parked, expires_at, bytes
+FROM read_models WHERE id = ANY ($1::text[])
+
+-- name: folded
+-- The events of some streams, stream by stream.
+SELECT position, event_id, stream_id, version, type, project_id, data, metadata, recorded_at
+FROM events WHERE stream_id = ANY ($1::text[]) ORDER BY stream_id, version
+
+-- name: stray_models
+-- The next rows of read models, and whether their streams have a first event.
+SELECT m.id, m.kind, EXISTS (SELECT 1 FROM events e WHERE e.stream_id = m.id) AS known
+FROM read_models m WHERE m.id > $1 ORDER BY m.id LIMIT $2
+
+-- name: stray_attachments
+-- The next attachments, and whether an event has recorded as many.
+SELECT a.event_id, a.ordinal, a.batch_id, EXISTS (
+           SELECT 1 FROM events e
+           WHERE e.event_id = a.event_id AND length(e.attachments) >= 32 * (a.ordinal + 1)) AS known
+FROM attachments a WHERE (a.event_id, a.ordinal) > ($1, $2) ORDER BY a.event_id, a.ordinal LIMIT $3
