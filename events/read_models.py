@@ -208,6 +208,11 @@ class ReadModels:
         async with self._database.reading() as connection:
             return cast(int, await connection.fetchval(_SQL["count"], KINDS[kind], project_id, most))
 
+    async def visible(self, kind: type[S], *, after: str = "", limit: int = 100) -> list[str]:
+        """The next ids, in their order, of every project's objects of a kind that are not hidden."""
+        async with self._database.reading() as connection:
+            return [row["id"] for row in await connection.fetch(_SQL["visible"], KINDS[kind], after, limit)]
+
     async def named(self, storage_keys: Sequence[str]) -> set[str]:
         """Which of some storage keys belong to a file that was recorded, gone or not. What no row names is
         looked for in the log itself: whether an object may be deleted must not hang on rows."""

@@ -19,7 +19,7 @@ from obstore.exceptions import (
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from storage.handover import Handover
-from storage.key import checked, checked_name, fresh_key, is_made_here
+from storage.key import checked, checked_again, checked_name, fresh_key, is_made_here
 from storage.pieces import PIECE_BYTES, pieces
 from storage.store import (
     NameTaken,
@@ -59,26 +59,10 @@ class Bucket:
         self._undoing: set[asyncio.Task[None]] = set()
 
     async def put(self, body: AsyncIterable[bytes], *, prefix: str) -> Stored:
-        key = fresh_key(prefix)
-        handover = Handover()
-        upload = asyncio.create_task(self._upload(key, handover))
-        digest, size = hashlib.sha256(), 0
-        try:
-            async with aclosing(pieces(body, PIECE_BYTES)) as regrouped:
-                async for piece in regrouped:
-                    await asyncio.to_thread(digest.update, piece)
-                    size += len(piece)
-                    await self._beside(upload, handover.give(piece))
-            await self._beside(upload, handover.end())
-            # The parts still under way, then the request that makes the object of them.
-            await self._within(2, asyncio.shield(upload))
-        except BaseException as error:
-            undoing = asyncio.create_task(self._undo(upload, handover, key, error))
-            self._undoing.add(undoing)
-            undoing.add_done_callback(self._undoing.discard)
-            await asyncio.shield(undoing)
-            raise
-        return Stored(key, size, digest.digest())
+        return await self._put(body, fresh_key(prefix))
+
+    async def put_again(self, body: AsyncIterable[bytes], key: str) -> Stored:
+        return await self._put(body, checked_again(key))
 
     async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         while True:
@@ -124,6 +108,27 @@ class Bucket:
     async def close(self) -> None:
         if self._undoing:
             await asyncio.wait(self._undoing, timeout=2 * self._patience)
+
+    async def _put(self, body: AsyncIterable[bytes], key: str) -> Stored:
+        handover = Handover()
+        upload = asyncio.create_task(self._upload(key, handover))
+        digest, size = hashlib.sha256(), 0
+        try:
+            async with aclosing(pieces(body, PIECE_BYTES)) as regrouped:
+                async for piece in regrouped:
+                    await asyncio.to_thread(digest.update, piece)
+                    size += len(piece)
+                    await self._beside(upload, handover.give(piece))
+            await self._beside(upload, handover.end())
+            # The parts still under way, then the request that makes the object of them.
+            await self._within(2, asyncio.shield(upload))
+        except BaseException as error:
+            undoing = asyncio.create_task(self._undo(upload, handover, key, error))
+            self._undoing.add(undoing)
+            undoing.add_done_callback(self._undoing.discard)
+            await asyncio.shield(undoing)
+            raise
+        return Stored(key, size, digest.digest())
 
     async def _range(self, key: str, start: int, end: int) -> tuple[bytes, int]:
         """What there is of a range, and the size of the object."""

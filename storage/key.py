@@ -24,6 +24,13 @@ def checked(key: str) -> str:
     return key
 
 
+def checked_again(key: str) -> str:
+    """`key` itself. Raises `StorageError` when no put could have returned it."""
+    if not is_made_here(checked(key)):
+        raise StorageError(f"{key!r} is not like the key of a put")
+    return key
+
+
 def checked_name(name: str) -> str:
     """`name` itself. Raises `StorageError` when it is none that an object may be kept under for good."""
     if is_made_here(checked(name)):

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from storage.draft import Draft, sync_folder
-from storage.key import checked, checked_name, fresh_key, is_made_here
+from storage.key import checked, checked_again, checked_name, fresh_key, is_made_here
 from storage.pieces import PIECE_BYTES, pieces
 from storage.store import (
     NameTaken,
@@ -64,17 +64,10 @@ class LocalFolder:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="storage")
 
     async def put(self, body: AsyncIterable[bytes], *, prefix: str) -> Stored:
-        key = fresh_key(prefix)
-        draft = self._draft()
-        try:
-            async with aclosing(pieces(body, PIECE_BYTES)) as regrouped:
-                async for piece in regrouped:
-                    await self._step(draft.write, piece)
-            await self._step(draft.publish, self._root, key)
-        except BaseException as error:
-            await self._discard(draft, error)
-            raise
-        return Stored(key, draft.size, draft.sha256)
+        return await self._put(body, fresh_key(prefix))
+
+    async def put_again(self, body: AsyncIterable[bytes], key: str) -> Stored:
+        return await self._put(body, checked_again(key))
 
     async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         opened = await self._step(self._open, checked(key), start, end)
@@ -120,6 +113,18 @@ class LocalFolder:
                 await asyncio.to_thread(self._threads.shutdown)
         except TimeoutError:
             raise self._silence() from None
+
+    async def _put(self, body: AsyncIterable[bytes], key: str) -> Stored:
+        draft = self._draft()
+        try:
+            async with aclosing(pieces(body, PIECE_BYTES)) as regrouped:
+                async for piece in regrouped:
+                    await self._step(draft.write, piece)
+            await self._step(draft.publish, self._root, key)
+        except BaseException as error:
+            await self._discard(draft, error)
+            raise
+        return Stored(key, draft.size, draft.sha256)
 
     async def _name(self, name: str, body: bytes, publish: Callable[[Draft, Path, str], Result]) -> Result:
         draft = self._draft()

@@ -70,6 +70,15 @@ class Store(Protocol):
         """
         ...
 
+    async def put_again(self, body: AsyncIterable[bytes], key: str) -> Stored:
+        """Stream `body` into the key of an earlier put whose object was lost, or is not whole any more.
+
+        For all else as `put`; but what is left under the key may be gone where this raises. Only for the
+        bytes that were there before: whoever knows the key may have read them. Raises `StorageError` for a
+        key that no put returns.
+        """
+        ...
+
     def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Stream the bytes from `start` up to, not including, `end` (`None`: the end of the object).
 

@@ -103,6 +103,10 @@ SELECT k.stored FROM unnest($1::text[]) AS k (stored)
 WHERE EXISTS (SELECT 1 FROM events e WHERE e.position > $2 AND e.position <= $3 AND e.lines IS NULL
               AND strpos(e.data, k.stored) > 0)
 
+-- name: visible
+-- The next objects of a kind by id, of every project, that are not hidden.
+SELECT id FROM read_models WHERE id > $2 AND kind = $1 AND NOT hidden ORDER BY id LIMIT $3
+
 -- name: head
 -- The last position of the log.
 SELECT coalesce(max(position), 0) FROM events

@@ -54,6 +54,21 @@ class StoreSuite:
         assert await whole(store, stored.key) == b""
         assert await store.read(stored.key, 0, 10) == b""
 
+    async def test_what_was_lost_is_put_again_under_its_key(self, store: Store) -> None:
+        stored = await store.put(body_of(b"one\n", b"two\n"), prefix="files")
+        await store.delete(stored.key)
+        assert await store.put_again(body_of(b"one\ntwo\n"), stored.key) == stored
+        assert await whole(store, stored.key) == b"one\ntwo\n"
+        assert await store.put_again(body_of(b"one\n", b"two\n"), stored.key) == stored
+
+    async def test_nothing_is_put_again_where_no_put_was(self, store: Store) -> None:
+        for key in ("audit/checkpoint", "files/../" + "0" * 32):
+            with pytest.raises(StorageError, match="key"):
+                await store.put_again(body_of(b"x"), key)
+        with pytest.raises(ClientGone):
+            await store.put_again(broken_after(bytes(MIB), 3), "files/" + "0" * 32)
+        assert await listed(store) == []
+
     async def test_empty_chunks_are_nothing(self, store: Store) -> None:
         stored = await store.put(body_of(b"", b"a", b"", b"b", b""), prefix="files")
         assert await whole(store, stored.key) == b"ab"
