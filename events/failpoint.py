@@ -41,6 +41,10 @@ NAMES: Final = (
     "checkpoint.after",
     "send.before",
     "send.after",
+    "copy.before",
+    "copy.after",
+    "swap.before",
+    "swap.after",
 )
 """Every point there is; a name that is not here is refused."""
 

@@ -12,10 +12,9 @@ from events.catalog import State, fold, kind_of
 from events.errors import UnknownEvent
 from events.event import RecordedEvent
 from events.file import File
-from events.key import Key
+from events.model_row import derived
 from events.read_models import KINDS
 from events.upload import Upload
-from events.webhooks.endpoint import WebhookEndpoint
 
 WAITED: Final = timedelta(minutes=10)
 """Longest time between a row and its first event, which the same append wrote: it waits for the log's lock
@@ -142,21 +141,6 @@ class StreamCheck:
             yield from _others("expires_at", None if found is None else int(found[1]), row.expires_at)
             if row.bytes is not None:
                 yield from _others("bytes", self._at_row.created.size, row.bytes)
-
-
-def derived(state: State | None) -> tuple[str | None, str | None, bool]:
-    """The columns `label`, `stored` and `hidden` of the row of an object."""
-    match state:
-        case File():
-            return state.created.purpose, state.created.storage_key, state.gone
-        case Key():
-            return state.created.sha256, None, False
-        case Upload():
-            return None, None, state.status != "pending"
-        case WebhookEndpoint():
-            return None, None, state.deleted_at is not None
-        case _:
-            return None, None, False
 
 
 def _others(field: str, expected: object, found: object) -> Iterable[tuple[str, object, object]]:

@@ -1,49 +1,37 @@
--- name: limits
--- A rebuild takes as long as the log is large, but waits for the others only so long.
-SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL lock_timeout = '60s';
-SELECT set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'
-
--- name: pause
--- Whoever writes waits, in the log's lock order; whoever reads goes on with what was there before.
-LOCK TABLE leaderships, read_models, batch_work, workers, claims, checkpoints IN EXCLUSIVE MODE
-
--- name: pause_log
--- Nothing is appended until the commit.
-SELECT lock_log()
-
--- name: forget
--- What is made anew.
-WITH models AS (DELETE FROM read_models), board AS (DELETE FROM batch_work),
-     projector AS (DELETE FROM checkpoints WHERE follower = $1)
-DELETE FROM claims
+-- name: begin
+-- Makes an empty copy of the read models; see the function in migrations/0012_rebuild_beside.sql.
+SELECT begin_copy($1, $2)
 
 -- name: streams
--- The whole log, stream by stream.
+-- The next events of the whole log, stream by stream.
 SELECT position, event_id, stream_id, version, type, project_id, data, metadata, recorded_at
-FROM events ORDER BY stream_id, version
+FROM events WHERE (stream_id, version) > ($1, $2) ORDER BY stream_id, version LIMIT $3
 
--- name: facts
--- The per-line facts of one batch.
-SELECT lines FROM events WHERE stream_id = $1 AND lines IS NOT NULL ORDER BY version
+-- name: touched
+-- Whose the next events of the log are.
+SELECT position, stream_id FROM events WHERE position > $1 ORDER BY position LIMIT $2
 
--- name: add_models
--- Rows of read models.
-INSERT INTO read_models (id, kind, project_id, label, stored, created_at, hidden, version, state, parked)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[],
-                     $7::boolean[], $8::bigint[], $9::text[], $10::text[])
+-- name: tails
+-- Of some streams the events that are not folded into the copy yet, each with the row as it is there.
+SELECT c.version AS row_version, c.state, c.parked,
+       e.position, e.event_id, e.stream_id, e.version, e.type, e.project_id, e.data, e.metadata, e.recorded_at,
+       first.recorded_at AS began_at
+FROM unnest($1::text[]) AS s (id)
+LEFT JOIN read_models_copy c ON c.id = s.id
+CROSS JOIN LATERAL (SELECT * FROM events x WHERE x.stream_id = s.id AND x.version > coalesce(c.version, 0)
+                    ORDER BY x.version LIMIT $2) e
+JOIN events first ON first.stream_id = s.id AND first.version = 1
+ORDER BY e.stream_id, e.version
 
--- name: add_batch
--- An open batch on the work board.
-INSERT INTO batch_work (batch_id, project_id, phase, input_file_id, model, total, next_line, expires_at, stop_at,
-                        created_at, estimated_tokens)
-VALUES ($1, $2, $3, $4, $5, $6, $7, to_timestamp($8), CASE WHEN $3 = 'stopping' THEN clock_timestamp() END, $9, $10)
+-- name: write
+-- Writes rows of the copy, and how far it follows the log.
+SELECT write_copy($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13),
+       set_config('synchronous_commit', 'off', true)
 
--- name: add_claims
--- Chunks of one batch that anybody may claim.
-INSERT INTO claims (batch_id, first_line, lines, done)
-SELECT $1, n.first_line, n.lines, n.done::varbit
-FROM unnest($2::bigint[], $3::integer[], $4::text[]) AS n (first_line, lines, done) ORDER BY n.first_line
+-- name: analyze
+-- Has the planner know what the copy holds.
+SELECT analyze_copy($1, $2)
 
--- name: add_checkpoint
--- The projector has nothing left to do.
-INSERT INTO checkpoints (follower, position) SELECT $1, coalesce(max(position), 0) FROM events
+-- name: swap
+-- Puts the copy in the place of the read models, or says why not.
+SELECT swap_copy($1, $2, $3, $4, $5)

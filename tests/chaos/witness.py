@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 
 from events.outcomes.lines import unpack_facts
-from events.rebuild import PROJECTOR, rebuild
+from events.rebuild import rebuild
 from tests.chaos.checker import Kill, Story
 from tests.chaos.mill import BOUND, PATIENCE, Mill, Polls
 from tests.upstream import Visit, visits
@@ -86,7 +86,7 @@ async def with_models(story: Story, url: str) -> Story:
     connection = await asyncpg.connect(url)
     try:
         async with asyncio.timeout(BOUND):
-            while not await connection.fetchval(_PROJECTED, PROJECTOR):  # noqa: ASYNC110  # nobody tells
+            while not await connection.fetchval(_PROJECTED, "projector"):  # noqa: ASYNC110  # nobody tells
                 await asyncio.sleep(PATIENCE)
         live = await _models(connection)
         await rebuild(url)

@@ -15,7 +15,7 @@ from events.batch import StartBatch
 from events.errors import LeadershipLost
 from events.limits import Limits, ProjectLimits
 from events.log import Board
-from events.rebuild import rebuild
+from events.rebuild_board import rebuild_board
 from events.work import OpenBatch
 from tests.engine.recorded import PROJECT, WORKER, RecordedBatch, World, request_line, world_on
 from tests.postgres import Database
@@ -147,7 +147,7 @@ async def test_a_new_leader_and_a_rebuilt_board_let_in_nobody_else(world: World,
     assert first.claim is not None
     await first.record_lines(first.claim.open_lines()[:1])
     before = await world.board.open_batches_of(PROJECT)
-    await rebuild(database.app_url)
+    await rebuild_board(database.app_url)
 
     after = await world.board.open_batches_of(PROJECT)
     assert [(b.batch_id, b.estimated_tokens, b.lines_left) for b in after] == [

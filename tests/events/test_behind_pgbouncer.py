@@ -12,6 +12,7 @@ from cli.embedded.postgres import LOGIN, OWNER
 from events.database import single_connection
 from events.migrate import migrate, migrations, require_schema
 from events.rebuild import rebuild
+from events.rebuild_board import rebuild_board
 from tests.events.stage import flush_of, open_stage
 from tests.pgbouncer import SESSIONS, Bouncer
 from tests.postgres import Database
@@ -76,7 +77,8 @@ async def test_a_log_is_folded_again_and_again(bounced: Database) -> None:
             claim = await stage.claim(batch_id, 4)
             assert await stage.log.flush([flush_of(claim, [0, 1])]) == ["recorded"]
         made = [await rebuild(bounced.app_url) for _ in range(2 * SESSIONS)]
-    assert {each.open_batches for each in made} == {3}
+        boards = [await rebuild_board(bounced.app_url) for _ in range(2 * SESSIONS)]
+    assert {each.batches for each in made} == {each.batches for each in boards} == {3}
     assert await left_in_sessions(bounced.app_url) == {(0, "30s", "5s")}
 
 

@@ -25,6 +25,7 @@ from events.event import RecordedEvent
 from events.log import Flush
 from events.outcomes.lines import unpack_facts
 from events.rebuild import rebuild
+from events.rebuild_board import rebuild_board
 from events.work import Claim
 from tests.events.proxy import proxy_to
 from tests.events.stage import PROJECT, Stage, flush_of, open_stage
@@ -146,6 +147,7 @@ async def test_whatever_the_order_every_line_has_at_most_one_outcome(
                     writing.create_task(writer.run(steps=80))
                 for _ in range(rebuilds):
                     await rebuild(database.app_url)
+                    await rebuild_board(database.app_url)
             finished.set()
 
         versions = Counter[str]()
