@@ -27,8 +27,9 @@ AT_ONCE = 500
 
 app = App(
     name="audit",
-    help="""Prove what the log says: keys, checkpoints, proofs.
+    help="""Prove what the log says: verification, keys, checkpoints, proofs.
 
+    $ batchmill audit verify
     $ batchmill audit key show
     $ batchmill audit proof --batch batch_0123456789abcdef
     """,
@@ -44,6 +45,7 @@ key = App(
     help_format="plaintext",
 )
 app.command(key)
+app.command("cli.audit_verify:verify", name="verify")
 
 Name = Annotated[str, Parameter(help="The name of the key, no spaces, no plus: a host name is a good one.")]
 
@@ -98,7 +100,7 @@ def show(
     $ batchmill audit key show
     $ batchmill audit key show audit-key
     """
-    keys = _keys_of(file, config)
+    keys = keys_of(file, config)
     if not keys:
         raise NotFound("no key signs checkpoints: `batchmill audit key new` makes one")
     for public in keys:
@@ -151,7 +153,8 @@ async def _print_proofs(position: int | None, batch: str | None, config: Path | 
             raise NotFound(f"there is no batch {batch}")
 
 
-def _keys_of(file: Path | None, config: Path | None) -> "Sequence[PublicKey]":
+def keys_of(file: Path | None, config: Path | None) -> "Sequence[PublicKey]":
+    """The public halves of the keys in a file, or of those that sign by the settings; none where none do."""
     from cli.audit_parts import signer_of
     from cli.embedded.data_folder import audit_key_file
     from engine.audit.signer import parse_private_keys
@@ -202,7 +205,7 @@ async def _proofs(config: Path | None) -> "AsyncIterator[tuple[AuditRecords, Pro
     from storage.object_store import open_store
 
     settings = load(environ=os.environ, config=config).settings
-    store = open_store(_storage_of(settings))
+    store = open_store(storage_of(settings))
     try:
         async with open_records(settings) as (database, _):
             records = AuditRecords(database)
@@ -211,5 +214,6 @@ async def _proofs(config: Path | None) -> "AsyncIterator[tuple[AuditRecords, Pro
         await store.close()
 
 
-def _storage_of(settings: Settings) -> str:
+def storage_of(settings: Settings) -> str:
+    """The URL of the storage that the settings name."""
     return settings.storage_url or (settings.data_dir.expanduser().absolute() / "files").as_uri()

@@ -32,6 +32,8 @@ class ExitCode(IntEnum):
     """Not allowed as things stand: a data folder in use, a batch that has ended, a key that is not valid."""
     UNREACHABLE = 5
     """The server or the database cannot be reached for now; the same command may succeed later."""
+    DEFECTS = 6
+    """What was verified is not what was recorded; the report names each defect."""
     INTERRUPTED = 130
     """Ctrl-C, as shells count it (128 and the signal)."""
     BROKEN_PIPE = 141

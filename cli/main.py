@@ -23,7 +23,7 @@ $ batchmill serve --upstream http://127.0.0.1:8000/v1
 $ batchmill batches create requests.jsonl --watch
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 not found, 4 refused,
-5 server or database out of reach, 130 interrupted.
+5 server or database out of reach, 6 an audit found defects, 130 interrupted.
 """
 
 
@@ -47,8 +47,8 @@ COMMANDS = (
     Command("limits", "cli.remote.limits:limits", "Show what a project may have on a running server."),
     Command("keys", "cli.keys:app", "Make, list and revoke the keys of projects."),
     Command("webhooks", "cli.webhooks:app", "Say who is told of the ends of batches."),
-    Command("audit", "cli.audit:app", "Prove what the log says: keys, checkpoints, proofs."),
-    Command("log", "cli.log:app", "Begin a new incarnation of the log, after a restore."),
+    Command("audit", "cli.audit:app", "Prove what the log says: verification, keys, checkpoints, proofs."),
+    Command("log", "cli.log:app", "Find what a restore left out, and begin a new incarnation."),
     Command("config", "cli.config:config", "Show the settings in force and where they came from."),
     Command("migrate", "cli.migrate:migrate", "Bring the database's schema up to date."),
     Command("rebuild", "cli.rebuild:rebuild", "Fold the read models again from the log."),

@@ -24,6 +24,7 @@ from events.audit.tree_check import Mark
 PAGE: Final = 500
 DATABASE: Final = "the database"
 STORAGE: Final = "storage"
+UNSIGNED: Final = "this log was sealed, but no checkpoint was found that one of the given keys has signed"
 EVER: Final = 1 << 62
 """Larger than any tree."""
 
@@ -82,6 +83,11 @@ class Checkpoints:
             anchors.append(newest)
         last = max(anchors, key=lambda mark: mark.size, default=None)
         if last is None:
+            if found or len(self._known) > len(self._trust.keys):
+                told_sealed = (
+                    "this log was sealed, but no checkpoint was found that one of the given keys has signed"
+                )
+                defects.append(Defect("checkpoint_replaced", told_sealed))
             return Anchor(0, EMPTY_ROOT, None, told, defects)
         return Anchor(last.size, last.root, last.where, told, defects)
 

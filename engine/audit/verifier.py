@@ -32,7 +32,6 @@ from storage.store import Store
 
 PAGE: Final = 512
 """Events read together: a few MB with their facts."""
-STREAMS: Final = 500
 STRAYS: Final = 5000
 BEFORE_ALL: Final = -(1 << 62)
 """Somebody may have moved an event to where no position is."""
@@ -42,12 +41,26 @@ Show = Callable[[Progress], Awaitable[None]]
 class Verifier:
     """Over one log and one storage."""
 
-    def __init__(self, evidence: Evidence, log: Log, store: Store, incarnation: UUID, trust: Trust) -> None:
+    def __init__(
+        self,
+        evidence: Evidence,
+        log: Log,
+        store: Store,
+        incarnation: UUID,
+        trust: Trust,
+        page: int = PAGE,
+    ) -> None:
+        self._page = page
         self._evidence = evidence
         self._log = log
         self._store = store
         self._tiles = TileStore(store, incarnation)
         self._checkpoints = Checkpoints(evidence, self._tiles, incarnation, trust)
+
+    @property
+    def origin(self) -> str:
+        """The name of the log, as checkpoints have it."""
+        return self._checkpoints.origin
 
     async def begin(self, after: int = 0) -> Progress:
         """Looks at what was signed last, and begins at the last checkpoint at or before position `after`."""
@@ -94,7 +107,7 @@ class Verifier:
         streams, number = [batch_id], 0
         while number < len(streams):
             stream, version = streams[number], 0
-            while rows := await self._evidence.stream_rows(stream, version, PAGE):
+            while rows := await self._evidence.stream_rows(stream, version, self._page):
                 version = rows[-1].version
                 sound = [row for row in rows if self._sound(row, progress)]
                 for row in rows:
@@ -141,7 +154,7 @@ class Verifier:
         check = await self._tree(progress)
         contents = Contents(self._evidence, self._log, self._store, progress.looked)
         at = progress.position
-        while rows := await self._evidence.rows(at, progress.head, PAGE):
+        while rows := await self._evidence.rows(at, progress.head, self._page):
             before, at = at, rows[-1].position
             sound = [row for row in rows if self._sound(row, progress)]
             await self._lay(check, progress, rows, at, last=False)
@@ -242,7 +255,7 @@ class Verifier:
         )
         cut = next((d for d in events if d.kind == "tail_cut"), None)
         end = progress.head if cut is None or cut.position is None else cut.position - 1
-        events += name_history(check.disagreeing, check.agreed, explained=cut is not None)
+        events += name_history(check.disagreeing, check.agreed, check.witnessed, explained=cut is not None)
         for kind, tiles in (("tile_changed", check.wrong_tiles), ("tile_missing", check.missing_tiles)):
             for level, number in sorted(tiles):
                 first = (number << HEIGHT * (level + 1)) + 1
@@ -268,7 +281,7 @@ class Verifier:
     async def _models(self, progress: Progress, show: Show) -> None:
         touched = Explanations(progress.of_events).touched
         while True:
-            last, ids = await self._evidence.ends(progress.position, progress.head, STREAMS)
+            last, ids = await self._evidence.ends(progress.position, progress.head, self._page)
             if last is None:
                 break
             await self.streams(progress, [id for id in ids if id not in touched])

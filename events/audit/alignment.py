@@ -93,7 +93,7 @@ class Alignment:
             pairs += self._part(*self._meeting())
         if last:
             pairs += self._part(0, len(self._sealed))
-            self._drop(len(self._rows), 0)
+            self._leave()
         return pairs
 
     def _same(self) -> int:
@@ -123,7 +123,7 @@ class Alignment:
     @staticmethod
     def _goes_on(rows: Sequence[bytes | None], sealed: Sequence[bytes | None], at: int, there: int) -> bool:
         run = list(zip(rows[at : at + RUN], sealed[there : there + RUN], strict=False))
-        return bool(run) and all(row is not None and row == leaf for row, leaf in run)
+        return bool(run) and all(row is not None and leaf in (row, None) for row, leaf in run)
 
     def _part(self, rows: int, sealed: int) -> list[Pair]:
         """Takes rows and sealed leaves that do not go together; side by side as far as both go."""
@@ -139,6 +139,14 @@ class Alignment:
                 self.partings.append(Parting(position if row is not None else None, row, there, leaf))
         self._drop(rows, sealed)
         return pairs
+
+    def _leave(self) -> None:
+        """Passes over events behind all that was sealed; those where one was, or that were one, part."""
+        gone = {parting.sealed for parting in self.partings}
+        for position, row in zip(self._positions, self._rows, strict=True):
+            if row is not None and (position < self._next_sealed or row in gone):
+                self.partings.append(Parting(position, row, None, None))
+        self._drop(len(self._rows), 0)
 
     def _drop(self, rows: int, sealed: int) -> None:
         del self._positions[:rows], self._rows[:rows], self._sealed[:sealed]

@@ -11,7 +11,7 @@ import msgspec
 
 from events.audit.alignment import Parting
 from events.audit.defect import Defect
-from events.audit.tree_check import Mark, around
+from events.audit.tree_check import Disagreement, around
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -92,30 +92,34 @@ def name_events(
     return defects
 
 
-def name_history(disagreeing: Sequence[tuple[Mark, str]], agreed: int, *, explained: bool) -> list[Defect]:
-    """The defects of checkpoints that the tree does not have the root of. One that others after it contradict
-    was replaced; where nothing after it is right, the history is another one, unless `explained` by what the
-    log has lost."""
+def name_history(
+    disagreeing: Sequence[Disagreement], agreed: int, witnessed: int, *, explained: bool
+) -> list[Defect]:
+    """The defects of checkpoints that the tree does not have the root of; it has those of sizes up to
+    `agreed`, and of witnesses' up to `witnessed`. One that a later one contradicts was replaced, but only
+    another witness contradicts a witness: else the history was, unless it is `explained` by what the log has
+    lost."""
     defects = []
-    rewritten: tuple[Mark, str] | None = None
-    for mark, root in disagreeing:
-        if mark.size < agreed or (mark.size == agreed and not mark.witness):
-            defects.append(replaced(mark.size, mark.where, expected=root, found=mark.root.hex()))
+    rewritten: Disagreement | None = None
+    for one in disagreeing:
+        mark = one.mark
+        if mark.size < witnessed if mark.witness else mark.size <= agreed:
+            defects.append(replaced(mark.size, mark.where, expected=one.root, found=mark.root.hex()))
         elif rewritten is None:
-            rewritten = (mark, root)
+            rewritten = one
     if rewritten is not None and not explained:
-        mark, root = rewritten
+        mark = rewritten.mark
         defects.append(
             Defect(
                 "history_rewritten",
                 f"the log up to position {mark.size} is not the one whose checkpoint {mark.where} has: "
-                f"what came after position {agreed} was rewritten, tiles and all",
-                position=agreed + 1,
+                f"what came after position {rewritten.after} was rewritten, tiles and all",
+                position=rewritten.after + 1,
                 upto=mark.size,
                 key=mark.where,
                 expected=mark.root.hex(),
-                found=root,
-                after=agreed or None,
+                found=rewritten.root,
+                after=rewritten.after or None,
                 before=mark.size,
             )
         )

@@ -28,6 +28,15 @@ class Mark(msgspec.Struct, frozen=True):
     witness: bool = False
 
 
+class Disagreement(msgspec.Struct, frozen=True):
+    """A signed root that the tree does not have, and the one that it has (hex); what was signed last before
+    it, by the same kind of place, and agreed."""
+
+    mark: Mark
+    root: str
+    after: int
+
+
 class TreeState(msgspec.Struct, frozen=True):
     """All that a check has to be begun with to go on behind `size` leaves."""
 
@@ -37,7 +46,8 @@ class TreeState(msgspec.Struct, frozen=True):
     agreed: int
     known: bool
     partings: list[Parting]
-    disagreeing: list[tuple[Mark, str]]
+    witnessed: int
+    disagreeing: list[Disagreement]
     wrong_tiles: list[tuple[int, int]]
     missing_tiles: list[tuple[int, int]]
 
@@ -50,8 +60,9 @@ class TreeCheck:
         self.size = size
         self.agreed = tiling.size
         """Size of the last checkpoint whose root the tree has."""
-        self.disagreeing: list[tuple[Mark, str]] = []
-        """Signed roots that the tree does not have, and the ones that it has (hex)."""
+        self.witnessed = tiling.size
+        """The same of the last one that a witness has."""
+        self.disagreeing: list[Disagreement] = []
         self.wrong_tiles: set[tuple[int, int]] = set()
         """Level and number of tiles of which the log, and not they, has what was signed."""
         self.missing_tiles: set[tuple[int, int]] = set()
@@ -133,6 +144,7 @@ class TreeCheck:
             self.agreed,
             tree is not None,
             self.partings,
+            self.witnessed,
             self.disagreeing,
             sorted(self.wrong_tiles),
             sorted(self.missing_tiles),
@@ -144,6 +156,7 @@ class TreeCheck:
         tiling = Tiling(state.size, {Tile(*place): content for *place, content in state.edge})
         check = cls(tiling, size)
         check.agreed = state.agreed
+        check.witnessed = state.witnessed
         check.disagreeing = list(state.disagreeing)
         check.wrong_tiles = set(state.wrong_tiles)
         check.missing_tiles = set(state.missing_tiles)
@@ -183,7 +196,13 @@ class TreeCheck:
             self._filled = self._filled_by_log
             self._blame_tiles(size)
         root = tree.root
-        self.disagreeing += [(mark, root.hex()) for mark in here if mark.root != root][:MOST]
+        self.disagreeing += [
+            Disagreement(mark, root.hex(), self.witnessed if mark.witness else self.agreed)
+            for mark in here
+            if mark.root != root
+        ][: MOST - len(self.disagreeing)]
+        if any(mark.witness and mark.root == root for mark in here):
+            self.witnessed = size
         if root in roots:
             self.agreed = size
             self._by_log = None

@@ -12,7 +12,7 @@ from engine.audit.checkpoints import Trust
 from engine.audit.progress import Progress, Report
 from engine.audit.sealer import Sealer
 from engine.audit.signer import KeySigner
-from engine.audit.verifier import Verifier
+from engine.audit.verifier import PAGE, Verifier
 from engine.audit.witnesses import Witnesses
 from engine.eraser import Eraser
 from engine.finalizer import Finalizer
@@ -40,7 +40,9 @@ class SealedLog(msgspec.Struct):
     witnessed: Sequence[Signed]
 
 
-async def make_sealed_log(database: Database, folder: Path, *, batches: int = 6, seed: int = 1) -> SealedLog:
+async def make_sealed_log(
+    database: Database, folder: Path, *, batches: int = 5, lines: int = 40, seed: int = 1
+) -> SealedLog:
     """Batches completed, cancelled, expired, half run; files deleted, results erased, uploads, a key."""
     dice = Random(seed)
     async with world_on(database.app_url, folder) as world:
@@ -51,10 +53,10 @@ async def make_sealed_log(database: Database, folder: Path, *, batches: int = 6,
         eraser = Eraser(world.log, world.models, world.board, world.store)
         for number in range(batches):
             ending = ("done", "cancelled", "expired", "erased", "running", "done")[number % 6]
-            batch = await world.batch([request_line(n) for n in range(60)])
-            flushes = shuffled(60, seed=dice.randrange(1 << 30), most=3)
-            for lines in flushes if ending in ("done", "erased") else flushes[: len(flushes) // 2]:
-                await batch.record_lines(lines, dice.choice((200, 200, 200, 400)), size=dice.randrange(200))
+            batch = await world.batch([request_line(n) for n in range(lines)])
+            flushes = shuffled(lines, seed=dice.randrange(1 << 30), most=3)
+            for flush in flushes if ending in ("done", "erased") else flushes[: len(flushes) // 2]:
+                await batch.record_lines(flush, dice.choice((200, 200, 200, 400)), size=dice.randrange(200))
                 if dice.random() < 0.1:
                     await sealer.seal(sealed, world.leadership)
             if ending == "running":
@@ -88,7 +90,12 @@ async def make_sealed_log(database: Database, folder: Path, *, batches: int = 6,
 
 @asynccontextmanager
 async def auditor(
-    database: Database, folder: Path, witnessed: Sequence[Signed], key: PrivateKey = KEY
+    database: Database,
+    folder: Path,
+    witnessed: Sequence[Signed],
+    *,
+    key: PrivateKey = KEY,
+    page: int = PAGE,
 ) -> AsyncIterator[Verifier]:
     """Whoever verifies, with the public key and what a witness has kept."""
     opened = await OpenDatabase.open(database.app_url, connections=4)
@@ -96,7 +103,7 @@ async def auditor(
     try:
         trust = Trust([key.public], [("the witness", signed) for signed in witnessed])
         incarnation = await current_incarnation(opened)
-        yield Verifier(Evidence(opened), PostgresLog(opened), store, incarnation, trust)
+        yield Verifier(Evidence(opened), PostgresLog(opened), store, incarnation, trust, page)
     finally:
         await store.close()
         await opened.close()

@@ -5,12 +5,30 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 
+import asyncpg
+import msgspec
 import pytest
 import pytest_asyncio
 
-from engine.audit.progress import Report
-from tests.engine.audit.corruption import KINDS, Done, corrupt
-from tests.engine.audit.sealed_log import SealedLog, copy_objects, make_sealed_log, verified
+from engine.audit.checkpoints import UNSIGNED
+from engine.audit.progress import Progress, Report
+from engine.audit.sealer import Sealer
+from engine.audit.signer import KeySigner
+from engine.audit.witnesses import Witnesses
+from events.audit.records import AuditRecords
+from events.errors import NotFound
+from tests.engine.audit.corruption import KINDS, corrupt
+from tests.engine.audit.hand import DIGESTED, TABLES, Done
+from tests.engine.audit.mill import KEY, NEXT_KEY
+from tests.engine.audit.sealed_log import (
+    SealedLog,
+    auditor,
+    copy_objects,
+    make_sealed_log,
+    shown_to_nobody,
+    verified,
+)
+from tests.engine.recorded import world_on
 from tests.postgres import Database, PostgresServer
 
 
@@ -89,3 +107,147 @@ async def test_three_hundred_corruptions_are_found_and_named(
     rows = [f"{kind:26} {found:3} found {named:3} named" for kind, (found, named) in table.items()]
     print("\n".join(rows))
     assert missed == []
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_verification_goes_on_from_any_page(
+    sealed_log: SealedLog, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    """Kept as text after each page, and gone on with by another process; on a log with a defect."""
+    async with postgres_server.new_database(sealed_log.database.name) as database:
+        objects = copy_objects(sealed_log.folder, tmp_path / "objects")
+        await _execute(database, "UPDATE read_models SET hidden = NOT hidden WHERE kind = 'key'")
+        await corrupt("checkpoint replaced", database, objects, sealed_log.witnessed, Random(1))
+        at_once = await verified(database, objects, sealed_log.witnessed)
+        kept, goings = b"", 0
+        while True:
+            async with auditor(database, objects, sealed_log.witnessed, page=40) as verifier:
+                progress = msgspec.json.decode(kept, type=Progress) if kept else await verifier.begin()
+                goings += 1
+                try:
+                    in_steps = await verifier.run(progress, Stopped().show)
+                    break
+                except Stopped as stopped:
+                    kept = stopped.kept
+    assert goings > 5
+    assert in_steps == at_once
+    assert {defect.kind for defect in in_steps.defects} == {"read_model_edited", "checkpoint_replaced"}
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_part_of_the_log_is_verified_from_the_checkpoint_before_it(
+    sealed_log: SealedLog, postgres_server: PostgresServer
+) -> None:
+    middle = sealed_log.witnessed[len(sealed_log.witnessed) // 2].checkpoint.size
+    async with postgres_server.new_database(sealed_log.database.name) as database:
+        await _execute(
+            database, "UPDATE events SET data = '{}' WHERE position IN ($1, $2)", middle - 3, middle + 3
+        )
+        async with auditor(database, sealed_log.folder, sealed_log.witnessed) as verifier:
+            report = await verifier.run(await verifier.begin(middle + 1), shown_to_nobody)
+    assert report.first == middle + 1
+    assert report.events == report.head - middle
+    assert [(defect.kind, defect.position) for defect in report.defects] == [("event_changed", middle + 3)]
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_batch_is_verified_with_its_files(
+    sealed_log: SealedLog, postgres_server: PostgresServer
+) -> None:
+    async with postgres_server.new_database(sealed_log.database.name) as database:
+        [row, *_] = await _fetch(database, "SELECT stream_id FROM events WHERE type = 'BatchExpired'")
+        batch = row["stream_id"]
+        async with auditor(database, sealed_log.folder, sealed_log.witnessed) as verifier:
+            report = await verifier.run_batch(batch, shown_to_nobody)
+            assert report.defects == []
+            assert (report.files, report.results) == (3, 1)
+            [row, *_] = await _fetch(
+                database, "SELECT position FROM events WHERE stream_id = $1 ORDER BY version OFFSET 4", batch
+            )
+            await _execute(
+                database, "UPDATE events SET digest = sha256('other') WHERE position = $1", row["position"]
+            )
+            report = await verifier.run_batch(batch, shown_to_nobody)
+            assert {(d.kind, d.position) for d in report.defects} == {("event_changed", row["position"])}
+            with pytest.raises(NotFound):
+                await verifier.run_batch("batch_0", shown_to_nobody)
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_tile_that_was_changed_is_told_from_a_changed_event(
+    sealed_log: SealedLog, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    objects = copy_objects(sealed_log.folder, tmp_path / "objects")
+    size = sealed_log.witnessed[-1].checkpoint.size
+    [tile] = objects.glob(f"audit/*/tile/0/000.p/{size}")
+    tile.write_bytes(tile.read_bytes()[:-40] + bytes(40))
+    async with postgres_server.new_database(sealed_log.database.name) as database:
+        report = await verified(database, objects, sealed_log.witnessed)
+        assert [defect.kind for defect in report.defects] == ["tile_changed"]
+        tile.unlink()
+        report = await verified(database, objects, sealed_log.witnessed)
+        assert [defect.kind for defect in report.defects] == ["tile_missing"]
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_log_that_was_sealed_is_not_clean_by_a_key_that_signed_nothing(
+    sealed_log: SealedLog, postgres_server: PostgresServer
+) -> None:
+    async with (
+        postgres_server.new_database(sealed_log.database.name) as database,
+        auditor(database, sealed_log.folder, [], key=NEXT_KEY) as verifier,
+    ):
+        report = await verifier.run(await verifier.begin(), shown_to_nobody)
+    assert [defect.told for defect in report.defects] == [UNSIGNED]
+    assert (report.sealed, report.unsealed_from) == (0, 1)
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_history_written_anew_is_not_what_the_witness_was_told(
+    sealed_log: SealedLog, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    """Events changed, digests, tiles and checkpoints made again, and signed with the stolen key."""
+    objects = copy_objects(sealed_log.folder, tmp_path / "objects")
+    async with postgres_server.new_database(sealed_log.database.name) as database:
+        await _execute(database, "UPDATE events SET metadata = '{}' WHERE position = 30")
+        await _execute(database, DIGESTED, 30)
+        await _execute(database, "DELETE FROM leaderships")
+        await _execute(database, "DELETE FROM workers")
+        await _execute(database, "DELETE FROM signed_checkpoints")
+        shutil.rmtree(objects / "audit")
+        async with world_on(database.app_url, objects) as world:
+            sealer = Sealer(
+                world.journal, AuditRecords(world.database), world.store, KeySigner([KEY]), Witnesses([])
+            )
+            await sealer.seal(await sealer.open(world.leadership), world.leadership)
+        assert (await verified(database, objects, [])).clean
+        report = await verified(database, objects, sealed_log.witnessed)
+    assert [defect.kind for defect in report.defects] == ["history_rewritten"]
+
+
+class Stopped(Exception):
+    """The process ended after a page, and this is what it had kept."""
+
+    kept = b""
+
+    async def show(self, progress: Progress) -> None:
+        self.kept = msgspec.json.encode(progress)
+        raise self
+
+
+async def _execute(database: Database, statement: str, *arguments: object) -> None:
+    connection = await asyncpg.connect(database.owner_url)
+    try:
+        for table in TABLES:
+            await connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+        await connection.execute(statement, *arguments)
+    finally:
+        await connection.close()
+
+
+async def _fetch(database: Database, query: str, *arguments: object) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(database.owner_url)
+    try:
+        return list(await connection.fetch(query, *arguments))
+    finally:
+        await connection.close()

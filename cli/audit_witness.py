@@ -1,0 +1,47 @@
+"""What a witness has kept, for whoever verifies."""
+
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+
+from events.audit.note import MalformedNote, Note, parse_note, parse_notes
+from events.audit.records import Signed, parse_signed
+from events.errors import SettingsError
+
+PATIENCE: Final = 10.0
+"""Seconds for a witness to answer."""
+
+
+async def kept_by(place: str) -> list[Signed]:
+    """The checkpoints in a file, in the files of a folder, or behind a URL. Raises `SettingsError` for a
+    place that has none."""
+    try:
+        remote = place.startswith(("http:", "https:"))
+        texts = [await _fetched(place)] if remote else _read(Path(place))
+        kept = [parse_signed(note.encode()) for text in texts for note in _notes(text)]
+    except (OSError, UnicodeDecodeError, MalformedNote, aiohttp.ClientError, TimeoutError) as error:
+        reason = str(error) or type(error).__name__
+        raise SettingsError(f"the witness {place} has no checkpoints that can be read: {reason}") from error
+    if not kept:
+        raise SettingsError(f"the witness {place} has no checkpoints")
+    return kept
+
+
+def _read(place: Path) -> list[str]:
+    files = sorted(file for file in place.rglob("*") if file.is_file()) if place.is_dir() else [place]
+    return [file.read_text("utf-8") for file in files]
+
+
+def _notes(text: str) -> list[Note]:
+    """Notes with a blank line after each, as witnesses keep them, or a single one."""
+    return parse_notes(text) if text.endswith("\n\n") else [parse_note(text)]
+
+
+async def _fetched(url: str) -> str:
+    timeout = aiohttp.ClientTimeout(total=PATIENCE)
+    async with (
+        aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session,
+        session.get(url) as answer,
+    ):
+        return await answer.text("utf-8")
