@@ -10,6 +10,7 @@ from api.model_source import ModelSource
 from api.open_streams import OpenStreams
 from api.rates import Limit, Rates
 from api.slots import Slots
+from api.source_address import Kept
 from api.token_room import TokenRoom
 from api.turns import Turns
 from api.webhooks.services import WebhookServices
@@ -38,7 +39,8 @@ class ApiOptions(msgspec.Struct, frozen=True, kw_only=True):
     `completion_windows` are offers, see `api/batches/windows.py`. `limits` are those of projects.
     Below `free_space_floor` bytes of free storage no upload is taken. `cancel_grace` is what the lines in
     flight of a cancelled batch have to end. `max_line_bytes` and `max_batch_lines` are of a batch's input;
-    what does not fit in memory meanwhile goes to `spill_folder`.
+    what does not fit in memory meanwhile goes to `spill_folder`. Of where a request came from the events it
+    causes keep `record_source_address`; what `trusted_proxies`, networks, say of it is believed.
     """
 
     max_batch_file_bytes: int = 200 * MIB
@@ -52,6 +54,8 @@ class ApiOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_line_bytes: int = 16 * MIB
     max_batch_lines: int = 50_000
     spill_folder: Path = Path(tempfile.gettempdir())
+    record_source_address: Kept = "off"
+    trusted_proxies: tuple[str, ...] = ()
 
     def request_limit(self, project_id: str) -> Limit:
         """How many requests of any kind a project may send."""

@@ -40,4 +40,6 @@ def api_options(settings: Settings, spill_folder: Path) -> ApiOptions:
         max_line_bytes=settings.max_line_bytes,
         max_batch_lines=settings.max_batch_lines,
         spill_folder=spill_folder,
+        record_source_address=settings.record_source_address,
+        trusted_proxies=tuple(settings.trusted_proxies),
     )

@@ -17,6 +17,7 @@ import msgspec
 
 from cli.settings_values import (
     ROLES,
+    Addresses,
     BrokerUrl,
     Count,
     DatabaseUrl,
@@ -235,6 +236,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Places,
         "Where each checkpoint goes as well: a file, a URL of storage, or one that it is posted to.",
     ] = ()
+    record_source_address: Annotated[
+        Addresses,
+        "What events keep for good of where their request came from: off, network (/24, /48) or full.",
+    ] = "off"
+    trusted_proxies: Annotated[Networks, "Networks of the proxies whose `X-Forwarded-For` is believed."] = ()
 
     # The log of the process
     log_level: Annotated[LogLevel, "Least level that is logged."] = "info"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
@@ -315,5 +315,6 @@ Roles = Annotated[tuple[str, ...], _ROLES]
 Places = Annotated[tuple[str, ...], _PLACES]
 Networks = Annotated[tuple[str, ...], _NETWORKS]
 Projects = Annotated[Mapping[str, Mapping[str, int]], _PROJECTS]
+Addresses = Annotated[Literal["off", "network", "full"], choice("off", "network", "full")]
 LogLevel = Annotated[str, choice("debug", "info", "warning", "error")]
 LogFormat = Annotated[str, choice("auto", "console", "json")]

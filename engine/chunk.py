@@ -36,13 +36,16 @@ class Job:
 class Chunk:
     """What a worker holds of a batch by one claim."""
 
-    def __init__(self, claim: Claim, worker_id: str, path: str, deadline: float) -> None:
+    def __init__(
+        self, claim: Claim, worker_id: str, path: str, deadline: float, traceparent: str | None = None
+    ) -> None:
         """`path` is where its lines are posted, `deadline` when they are not tried any more, on the worker's
-        clock."""
+        clock, `traceparent` that of the request for the batch."""
         self.claim = claim
         self.worker_id = worker_id
         self.path = path
         self.deadline = deadline
+        self.traceparent = traceparent
         self.began = time.monotonic()
         self.stopping = False
         self.last_call = False

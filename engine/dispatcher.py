@@ -17,6 +17,7 @@ import structlog
 from engine.admission import Admission
 from engine.cutting import next_cuts
 from engine.options import EngineOptions
+from engine.origin import origin
 from engine.routes import Route, paused_everywhere, route_of
 from events.batch import Batch, BatchCreated, ExpireBatch, decide
 from events.bus import LOOK, Notice, Work
@@ -25,7 +26,6 @@ from events.errors import BusUnavailable, NotFound, UnknownEvent
 from events.failpoint import at
 from events.journal import Decision, Journal
 from events.log import Board, Leadership
-from events.origin import Origin
 from events.read_models import Seen
 from events.work import OpenBatch, WorkBoard
 from storage.store import StorageError, Store
@@ -39,7 +39,7 @@ LOOK_AGAIN: Final = 1.0
 """Seconds between two notices that a batch needs a hand."""
 FREE_CLAIMS: Final = 1000
 _NO_WORKER: Final = "waiting for a worker"
-_ORIGIN: Final = Origin("dispatcher").metadata()
+_ROLE: Final = "dispatcher"
 BREATH: Final = 0.01
 """Seconds from a pass for which something was appended to the next one, however fast the log grows."""
 NOT_YET: Final = {BatchCreated.__name__, LOOK}
@@ -152,9 +152,10 @@ class Dispatcher:
 
     async def _expire(self, batch: OpenBatch, leadership: Leadership) -> None:
         def expire(seen: Seen[Batch]) -> Decision:
+            metadata = origin(_ROLE, seen.state.traceparent)
             return Decision(
                 [
-                    new_event(batch.batch_id, batch.project_id, event, metadata=_ORIGIN)
+                    new_event(batch.batch_id, batch.project_id, event, metadata=metadata)
                     for event in decide(seen.state, ExpireBatch())
                 ],
                 board=Board(

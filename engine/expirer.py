@@ -10,13 +10,13 @@ from typing import Final, TypeVar
 
 import structlog
 
+from engine.origin import origin
 from events import file, upload
 from events.catalog import State, new_event
 from events.errors import NotFound, UnknownEvent
 from events.file import ExpireFile, File
 from events.journal import Decision, Journal
 from events.log import Leadership, Row
-from events.origin import Origin
 from events.read_models import Seen
 from events.upload import ExpireUpload, Upload
 
@@ -24,7 +24,7 @@ _logger = structlog.get_logger()
 EVERY: Final = 10.0
 """Seconds between two looks: about as much may an object outlive its time."""
 AT_ONCE: Final = 1000
-_ORIGIN: Final = Origin("expirer").metadata()
+_ORIGIN: Final = origin("expirer")
 
 S = TypeVar("S", bound=State)
 

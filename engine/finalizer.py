@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from engine.options import EngineOptions
+from engine.origin import origin
 from engine.result_files import ResultFiles, put_result_files, remove_result_files
 from engine.result_lines import result_lines
 from events.audit.note import MalformedNote
@@ -24,7 +25,6 @@ from events.event import NewEvent
 from events.file import FileCreated, fresh_file_id
 from events.journal import Decision, Journal
 from events.log import Board, Row
-from events.origin import Origin
 from events.outcomes.flush_body import ResultsDamaged
 from events.read_models import Seen
 from storage.store import StorageError, Store, Stored
@@ -32,7 +32,7 @@ from storage.store import StorageError, Store, Stored
 _logger = structlog.get_logger()
 PURPOSE: Final = "batch_output"
 """Of both files: the API has no other word for the error file."""
-_ORIGIN: Final = Origin("finalizer").metadata()
+_ROLE: Final = "finalizer"
 
 
 class ResultsNotWritten(BatchmillError):
@@ -106,7 +106,10 @@ class Finalizer:
             return Decision(
                 events=[
                     *(event for event, _ in created),
-                    *(new_event(seen.id, seen.project_id, event, metadata=_ORIGIN) for event in closing),
+                    *(
+                        new_event(seen.id, seen.project_id, event, metadata=_origin(seen))
+                        for event in closing
+                    ),
                 ],
                 rows=[row for _, row in created],
                 board=Board(seen.id, seen.project_id, phase=None, revoke=True),
@@ -156,7 +159,7 @@ class Finalizer:
             batch_id=seen.id,
         )
         row = Row("file", file_id, seen.project_id, label=PURPOSE, stored=stored.key)
-        return new_event(file_id, seen.project_id, created, metadata=_ORIGIN), row
+        return new_event(file_id, seen.project_id, created, metadata=_origin(seen)), row
 
 
 def _begin(seen: Seen[Batch]) -> Decision:
@@ -166,8 +169,12 @@ def _begin(seen: Seen[Batch]) -> Decision:
         return Decision([])
     return Decision(
         [
-            new_event(seen.id, seen.project_id, event, metadata=_ORIGIN)
+            new_event(seen.id, seen.project_id, event, metadata=_origin(seen))
             for event in decide(batch, FinalizeBatch())
         ],
         board=Board(seen.id, seen.project_id, phase="finalizing", revoke=True),
     )
+
+
+def _origin(seen: Seen[Batch]) -> str:
+    return origin(_ROLE, seen.state.traceparent)

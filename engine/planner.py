@@ -11,6 +11,7 @@ import structlog
 
 from engine.index_spill import IndexSpill
 from engine.options import EngineOptions
+from engine.origin import origin
 from events.batch import (
     BLOCKS_PER_GROUP,
     Batch,
@@ -27,12 +28,11 @@ from events.inputs.planning import Plan, Planning, cannot_find, fitting
 from events.inputs.validator import LineError, LineRules
 from events.journal import Decision, Journal
 from events.log import Board
-from events.origin import Origin
 from events.read_models import Seen
 from storage.store import Store
 
 _logger = structlog.get_logger()
-_ORIGIN: Final = Origin("planner").metadata()
+_ROLE: Final = "planner"
 KnownModels = Callable[[], Awaitable[frozenset[str] | None]]
 READ_TIMEOUT = 60.0
 """Seconds for one small read of the input, from the planning thread."""
@@ -101,7 +101,7 @@ class Planner:
                         seen.id,
                         seen.project_id,
                         event,
-                        metadata=_ORIGIN,
+                        metadata=origin(_ROLE, seen.state.traceparent),
                         attachments=attachments,
                     )
                     for event in decide(seen.state, command)

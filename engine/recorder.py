@@ -13,6 +13,7 @@ import structlog
 
 from engine.chunk import Chunk
 from engine.options import EngineOptions
+from engine.origin import origin
 from events.batch import LinesCompleted, Usage
 from events.bus import Notice
 from events.catalog import new_event
@@ -20,7 +21,6 @@ from events.errors import DatabaseUnavailable, LogBusy
 from events.event import ATTACHMENT_BYTES, Attachment
 from events.journal import Journal
 from events.log import Flush
-from events.origin import Origin
 from events.outcomes.lines import LineOutcome, pack_block, pack_facts, root_digest
 
 _logger = structlog.get_logger()
@@ -190,7 +190,7 @@ class Recorder:
                 chunk.claim.project_id,
                 event,
                 event_id=chunk.next_event_id(),
-                metadata=Origin("worker", process=chunk.worker_id).metadata(),
+                metadata=origin("worker", chunk.traceparent),
                 lines=pack_facts(part, began_ms),
                 attachments=(attachment,),
             ),

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -53,6 +53,13 @@ LONE_DEATHS: Final = 2
 """Deaths of a suspect while it ran alone after which it is not run again."""
 
 
+class _Held(NamedTuple):
+    """What is kept of a batch from one chunk to the next."""
+
+    inputs: InputLines
+    traceparent: str | None
+
+
 class Worker:
     """Runs chunks of every route it has a lane for."""
 
@@ -77,7 +84,7 @@ class Worker:
         self._confirmed = float("-inf")
         self._lanes: dict[str, Lane] = {}
         self._chunks = ChunksInHand(board)
-        self._held_inputs: OrderedDict[str, InputLines] = OrderedDict()
+        self._held_inputs: OrderedDict[str, _Held] = OrderedDict()
         self._intake = asyncio.Lock()
         self._claiming = False
         self._called_off: set[str] = set()
@@ -221,7 +228,7 @@ class Worker:
         self._called_off.clear()
         claimant = self._id
         try:
-            claim, inputs = await asyncio.gather(
+            claim, held = await asyncio.gather(
                 self._board.claim(work.claim_id, claimant, most),
                 self._inputs_of(work.batch_id),
                 return_exceptions=True,
@@ -232,15 +239,16 @@ class Worker:
                 return None
             if claim.lines < work.lines:
                 await self._bus.announce([Notice(claim.batch_id, LEFT, 0)])
-            if isinstance(inputs, BaseException):
-                raise inputs
+            if isinstance(held, BaseException):
+                raise held
             other = claim.batch_id != work.batch_id or (claim.suspect and not work.suspect)
             if claimant != self._id or other:
                 # Declared dead meanwhile, so that others may have run these lines; or not what was offered:
                 # to be run alone, or of another batch, after a crash of the database that undid a hand-out.
                 await self._board.hand_back([claim])
                 return None
-            chunk = Chunk(claim, claimant, inputs.endpoint, time.monotonic() + claim.expires_in)
+            deadline = time.monotonic() + claim.expires_in
+            chunk = Chunk(claim, claimant, held.inputs.endpoint, deadline, held.traceparent)
             self._chunks.take(chunk, lane)
             if self._stopping or chunk.batch_id in self._called_off:
                 lane.stop(chunk, last_call=chunk.batch_id in self._called_off)
@@ -253,7 +261,7 @@ class Worker:
         lines = chunk.claim.open_lines()
         unread = len(lines)
         try:
-            async for window in self._held_inputs[chunk.batch_id].windows(lines):
+            async for window in self._held_inputs[chunk.batch_id].inputs.windows(lines):
                 await lane.room(chunk)
                 if chunk.stopping:
                     break
@@ -271,15 +279,16 @@ class Worker:
         finally:
             chunk.settle(unread)
 
-    async def _inputs_of(self, batch_id: str) -> InputLines:
+    async def _inputs_of(self, batch_id: str) -> _Held:
         """Where the lines of a batch are; mostly at hand from the chunk before."""
-        inputs = self._held_inputs.pop(batch_id, None)
-        if inputs is None:
-            inputs = self._inputs(await self._models.get(Batch, batch_id))
-        self._held_inputs[batch_id] = inputs
+        held = self._held_inputs.pop(batch_id, None)
+        if held is None:
+            seen = await self._models.get(Batch, batch_id)
+            held = _Held(self._inputs(seen), seen.state.traceparent)
+        self._held_inputs[batch_id] = held
         if len(self._held_inputs) > INPUTS_HELD:
             self._held_inputs.popitem(last=False)
-        return inputs
+        return held
 
     async def see_through(self, chunk: Chunk) -> None:
         """Returns when nothing of a chunk is under way any more; what is open of it is handed back."""

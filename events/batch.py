@@ -183,7 +183,7 @@ BatchEvent = (
 
 class Batch(msgspec.Struct, frozen=True):
     """A batch as its events made it; times are Unix seconds by the database's clock. `indexed` counts the
-    blocks of the line index that `LinesIndexed` events hold."""
+    blocks of the line index that `LinesIndexed` events hold; `traceparent` is that of the request for it."""
 
     created: BatchCreated
     status: Status
@@ -208,6 +208,7 @@ class Batch(msgspec.Struct, frozen=True):
     expired_at: int | None = None
     cancelling_at: int | None = None
     cancelled_at: int | None = None
+    traceparent: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -330,11 +331,15 @@ def _close(batch: Batch, command: CloseBatch) -> list[BatchEvent]:
     return [BatchExpired(*told) if batch.finalizing == "expired" else BatchCompleted(*told)]
 
 
-def evolve(batch: Batch | None, event: BatchEvent, second: int) -> Batch:
-    """The batch after an event that was recorded at `second` (Unix time)."""
+def evolve(batch: Batch | None, event: BatchEvent, second: int, traceparent: str | None = None) -> Batch:
+    """The batch after an event that was recorded at `second` (Unix time), by a request with `traceparent`."""
     if isinstance(event, BatchCreated):
         return Batch(
-            created=event, status="validating", created_at=second, expires_at=second + event.window_seconds
+            created=event,
+            status="validating",
+            created_at=second,
+            expires_at=second + event.window_seconds,
+            traceparent=traceparent,
         )
     if batch is None:
         raise ValueError(f"a batch begins with BatchCreated, not with {type(event).__name__}")

@@ -20,6 +20,7 @@ from events.errors import UnknownEvent
 from events.event import Attachment, NewEvent, RecordedEvent
 from events.file import FileEvent
 from events.key import KeyEvent
+from events.origin import Origin
 from events.upload import UploadEvent
 from events.webhooks import endpoint as webhook_endpoint
 from events.webhooks.endpoint import WebhookEndpointEvent
@@ -164,7 +165,8 @@ def fold(state: State | None, recorded: RecordedEvent) -> State:
             return webhook_endpoint.evolve(endpoint, event, second)
         if isinstance(event, AuditEvent):
             return audit_keys.evolve(_expect(state, audit_keys.AuditKeys), event, second)
-        return batch.evolve(_expect(state, batch.Batch), event, second)
+        traceparent = Origin.of(recorded.metadata).traceparent if state is None else None
+        return batch.evolve(_expect(state, batch.Batch), event, second, traceparent)
     except (TypeError, ValueError) as error:
         raise UnknownEvent(f"event {recorded.event_id} does not follow on its stream: {error}") from error
 

@@ -26,7 +26,7 @@ from api.wire import list_object
 from events.batch import LAST_EVENTS, Batch
 from events.event import RecordedEvent
 from events.journal import Journal
-from events.origin import actor_of
+from events.origin import Origin
 from events.tail import tail
 
 EVENTS_PER_PAGE: Final = 100
@@ -94,7 +94,7 @@ def event_object(recorded: RecordedEvent) -> BatchEventObject:
         type=recorded.type,
         created_at=recorded.second,
         event_id=str(recorded.event_id),
-        actor=actor_of(recorded.metadata),
+        actor=Origin.of(recorded.metadata).actor,
         data=_shown_data(recorded),
     )
 

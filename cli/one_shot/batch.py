@@ -16,6 +16,7 @@ from cli.one_shot.input_file import is_what_was, pieces
 from cli.stack import Stack
 from cli.whole_file import whole_file
 from engine.line_order import in_line_order
+from engine.origin import origin
 from events.batch import Batch, BatchCreated, CreateBatch, InputFile
 from events.batch import decide as decide_batch
 from events.catalog import new_event
@@ -24,14 +25,13 @@ from events.file import CreateFile, FileCreated, fresh_file_id
 from events.file import decide as decide_file
 from events.journal import Decision
 from events.log import Board, Row
-from events.origin import Origin
 from events.read_models import Seen
 from storage.store import Stored
 
 WINDOW_DAYS: Final = 3650
 """A run has no deadline: whoever started it waits for it."""
 _DAY: Final = 86_400
-_ORIGIN: Final = Origin("run").metadata()
+_ORIGIN: Final = origin("run")
 _PURPOSE: Final = "batch"
 
 

@@ -22,6 +22,7 @@ import structlog
 
 from engine.audit.signer import Signer
 from engine.audit.witnesses import Witnesses
+from engine.origin import origin
 from events.audit.checkpoint import Checkpoint, origin_of
 from events.audit.keys import PROJECT, STREAM, AdoptKey, AuditKeys, decide
 from events.audit.note import MalformedNote, NotSigned
@@ -33,7 +34,6 @@ from events.catalog import new_event
 from events.errors import BatchmillError, DatabaseUnavailable, LeadershipLost
 from events.journal import Decision, Journal
 from events.log import Leadership, Row
-from events.origin import Origin
 from storage.store import NameTaken, StorageError, Store
 
 _logger = structlog.get_logger()
@@ -48,7 +48,7 @@ FOR_GOOD: Final = 3600.0
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
 """Seconds before what failed is tried again, doubling."""
-_ORIGIN: Final = Origin("sealer").metadata()
+_ORIGIN: Final = origin("sealer")
 
 
 class SealRefused(BatchmillError):

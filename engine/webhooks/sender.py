@@ -20,12 +20,12 @@ from typing import Final
 
 import structlog
 
+from engine.origin import origin
 from engine.webhooks.schedule import no_sooner, wait_before_next
 from events.catalog import new_event
 from events.errors import DatabaseUnavailable, LogBusy, NotFound, UnknownEvent
 from events.journal import Decision, Journal
 from events.log import Leadership
-from events.origin import Origin
 from events.read_models import Seen
 from events.webhooks.deliveries import PRUNED, DueDelivery, Settled, WebhookDeliveries
 from events.webhooks.endpoint import DisableWebhookEndpoint, WebhookEndpoint, decide
@@ -48,7 +48,7 @@ UNSIGNED_WAIT: Final = 60.0
 GONE: Final = 410
 FAILING: Final = 3 * 86_400
 """Seconds after which an endpoint that has taken nothing is not tried any more."""
-_ORIGIN: Final = Origin("webhooks").metadata()
+_ORIGIN: Final = origin("webhooks")
 
 
 class WebhookSender:

@@ -13,7 +13,7 @@ from pamqp.common import FieldValue
 
 from events.catalog import kind_of
 from events.event import RecordedEvent
-from events.origin import actor_of
+from events.origin import Origin
 
 HEADER: Final = "cloudEvents_"
 TYPE: Final = "batchmill."
@@ -22,9 +22,11 @@ SCHEMA: Final = "urn:batchmill:event:"
 
 def attributes(event: RecordedEvent, incarnation: UUID) -> dict[str, FieldValue]:
     """The attributes of an event, by name. Beside those of CloudEvents: the `project`; the `actor`, the id of
-    a key or a role, where the event says it; the place in the stream (`streamversion`, counted from 1 without
-    gaps) and in the whole log (`position`, a string since it may pass 32 bits)."""
-    actor = actor_of(event.metadata)
+    a key or a role, and the `traceparent` of the extension for distributed tracing, where it says them; the
+    place in the stream (`streamversion`, counted from 1 without gaps) and in the whole log (`position`, a
+    string since it may pass 32 bits)."""
+    origin = Origin.of(event.metadata)
+    said = {"actor": origin.actor, "traceparent": origin.traceparent}
     return {
         "specversion": "1.0",
         "id": str(event.event_id),
@@ -34,7 +36,7 @@ def attributes(event: RecordedEvent, incarnation: UUID) -> dict[str, FieldValue]
         "time": event.recorded_at.isoformat().replace("+00:00", "Z"),
         "dataschema": SCHEMA + event.type,
         "project": event.project_id,
-        **({} if actor is None else {"actor": actor}),
+        **{name: value for name, value in said.items() if value is not None},
         "streamversion": event.version,
         "position": str(event.position),
     }

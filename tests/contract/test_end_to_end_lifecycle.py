@@ -279,7 +279,7 @@ def test_every_event_says_whose_it_is_and_who_caused_it(client: OpenAI, served: 
         origin = msgspec.json.decode(metadata, type=Origin)
         assert origin.actor in {key if actor == "a key" else actor for actor in ACTORS[type_]}, type_
         assert (origin.request is not None) == (origin.actor == key)
-        assert (origin.process is not None) == (origin.actor == "worker")
+        assert (origin.process is not None) == (origin.actor not in (key, "operator"))
 
 
 async def whole_log(served: Mill) -> list[tuple[str, str, str]]:

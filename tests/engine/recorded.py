@@ -154,7 +154,12 @@ class World:
         return batch
 
     async def created(
-        self, lines: Sequence[bytes], *, input_file_id: str | None = None, expires_after: int | None = None
+        self,
+        lines: Sequence[bytes],
+        *,
+        input_file_id: str | None = None,
+        expires_after: int | None = None,
+        metadata: str = "{}",
     ) -> "RecordedBatch":
         """A batch that is validating."""
         content = b"".join(line + b"\n" for line in lines)
@@ -165,7 +170,7 @@ class World:
         created = BatchCreated(file_id, ENDPOINT, "24h", 86_400, source, output_expires_after=expires_after)
         await self.journal.record(
             Decision(
-                [new_event(batch_id, PROJECT, created)],
+                [new_event(batch_id, PROJECT, created, metadata=metadata)],
                 [Row("batch", batch_id, PROJECT)],
                 Board(batch_id, PROJECT, "planning", file_id, expires_within=86_400),
                 {batch_id: 0},

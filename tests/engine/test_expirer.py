@@ -9,12 +9,14 @@ import pytest
 from engine.eraser import Eraser
 from engine.expirer import Expirer
 from engine.finalizer import Finalizer
+from engine.origin import PROCESS
 from engine.projector import Projector
 from events.errors import LeadershipLost, NotFound
 from events.event import NewEvent
 from events.file import File
 from events.follower import Follower
 from events.log import Leadership
+from events.origin import Origin
 from events.rebuild import rebuild
 from events.upload import Upload
 from storage.store import ObjectMissing
@@ -128,7 +130,7 @@ async def test_an_upload_expires_when_its_time_is_over(world: World) -> None:
     assert await status(world, overdue) == "expired"
     assert await status(world, other) == "pending"
     (_, _, last) = await world.log.stream(overdue)
-    assert (last.type, last.metadata) == ("UploadExpired", '{"actor":"expirer"}')
+    assert (last.type, Origin.of(last.metadata)) == ("UploadExpired", Origin("expirer", process=PROCESS))
 
 
 async def test_one_that_only_a_newer_program_can_read_holds_up_no_other(world: World) -> None:

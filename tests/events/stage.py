@@ -31,6 +31,9 @@ from events.work import Claim, WorkBoard
 
 PROJECT = "default"
 BEGAN_MS = 1_790_000_000_000
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+ASKED_BY = Origin("key_1", request="req_1", traceparent=TRACEPARENT)
+"""Whose request it was."""
 
 
 def batch_created(file_id: str = "file-1", window: int = 86_400) -> BatchCreated:
@@ -96,7 +99,7 @@ class Stage:
         file_id = file_id or f"file-{secrets.token_hex(8)}"
         created = FileCreated("input.jsonl", "batch", 1_000, "00" * 32, f"objects/{file_id}", expires_after)
         row = Row("file", file_id, project, label="batch", stored=created.storage_key)
-        event = new_event(file_id, project, created, metadata=Origin("key_1", request="req_1").metadata())
+        event = new_event(file_id, project, created, metadata=ASKED_BY.metadata())
         await self.log.append([event], rows=[row], expect={file_id: 0})
         return file_id
 

@@ -22,7 +22,7 @@ from events.event import NewEvent
 from events.follower import Follower
 from events.incarnation import current_incarnation
 from tests.events.bus_suite import PATIENCE
-from tests.events.stage import PROJECT, Stage, flush_of
+from tests.events.stage import PROJECT, TRACEPARENT, Stage, flush_of
 from tests.rabbit import Broker
 from tests.rabbit_node import RabbitNode
 
@@ -136,6 +136,7 @@ async def test_an_event_is_a_cloud_event_in_binary_mode(stage: Stage, bus: Rabbi
         "cloudEvents_dataschema": "urn:batchmill:event:FileCreated",
         "cloudEvents_project": "research",
         "cloudEvents_actor": "key_1",
+        "cloudEvents_traceparent": TRACEPARENT,
         "cloudEvents_streamversion": 1,
         "cloudEvents_position": "1",
     }
