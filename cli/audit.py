@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from cyclopts import App, Parameter
 
+from cli.audit_replay import replay
 from cli.parameters import Config
 from cli.settings import Settings
 from cli.settings_sources import load
@@ -46,6 +47,7 @@ key = App(
 )
 app.command(key)
 app.command("cli.audit_verify:verify", name="verify")
+app.command(replay)
 
 Name = Annotated[str, Parameter(help="The name of the key, no spaces, no plus: a host name is a good one.")]
 

@@ -58,10 +58,11 @@ class StreamCheck:
         """Positions of events that stand before one of a lower version."""
         self.version = 0
         self.position = 0
+        self.state: State | None = None
+        """As far as this program can fold it."""
         self._first: RecordedEvent | None = None
-        self._state: State | None = None
         self._at_row: State | None = None
-        self._parked = False
+        self.parked = False
         self._kind = kind_of(id)
 
     def add(self, event: RecordedEvent) -> None:
@@ -72,15 +73,15 @@ class StreamCheck:
         if event.position < self.position:
             self.disorder.append(event.position)
         self.version, self.position = event.version, event.position
-        if self._parked or self._kind is None:
+        if self.parked or self._kind is None:
             return
         try:
-            self._state = fold(self._state, event)
+            self.state = fold(self.state, event)
         except UnknownEvent:
-            self._parked = True
+            self.parked = True
             return
         if self.row is not None and event.version == self.row.version:
-            self._at_row = self._state
+            self._at_row = self.state
 
     @property
     def ahead(self) -> bool:
@@ -89,44 +90,46 @@ class StreamCheck:
 
     def defect(self) -> Defect | None:
         """What is wrong with the row, if anything; for a stream that is whole."""
-        row, first, kind = self.row, self._first, self._kind
-        if kind is None or first is None:
-            return None
-        if row is None:
-            return Defect(
-                "read_model_deleted",
-                f"the row of {self.id} in the read models was deleted; `batchmill rebuild` makes it again",
-                stream=self.id,
-                key=self.id,
-            )
-        for field, expected, found in self._differences(row, first, kind):
+        for field, expected, found in self.differences():
+            if self.row is None:
+                return Defect(
+                    "read_model_deleted",
+                    f"the row of {self.id} in the read models was deleted; `batchmill rebuild` makes it "
+                    "again",
+                    stream=self.id,
+                    key=self.id,
+                )
             return Defect(
                 "read_model_edited",
                 f"the row of {self.id} in the read models was edited: its {field} is not what the events "
                 "give; `batchmill rebuild` makes it again",
                 stream=self.id,
-                version=row.version,
+                version=self.row.version,
                 key=f"{self.id}.{field}",
                 expected=str(expected),
                 found=str(found),
             )
         return None
 
-    def _differences(
-        self, row: StoredRow, first: RecordedEvent, kind: type[State]
-    ) -> Iterable[tuple[str, object, object]]:
-        """Fields that are not what they must be."""
+    def differences(self) -> Iterable[tuple[str, object, object]]:
+        """Fields that are not what they must be: name, what the events give, what the row has."""
+        row, first, kind = self.row, self._first, self._kind
+        if kind is None or first is None:
+            return
+        if row is None:
+            yield "row", "there", None
+            return
         yield from _others("kind", KINDS[kind], row.kind)
         yield from _others("project_id", first.project_id, row.project_id)
         if not timedelta(0) <= first.recorded_at - row.created_at <= WAITED:
             yield "created_at", first.recorded_at, row.created_at
-        if self._parked:  # what a newer program wrote is for that one to judge
+        if self.parked:  # what a newer program wrote is for that one to judge
             return
         if row.version > self.version:
             yield "version", self.version, row.version
         if (row.state is None) != (row.version == 0):
             yield "version", 0 if row.state is None else self.version, row.version
-        label, stored, hidden = derived(self._state)
+        label, stored, hidden = derived(self.state)
         yield from _others("label", label, row.label)
         yield from _others("stored", stored, row.stored)
         yield from _others("hidden", hidden, row.hidden)
