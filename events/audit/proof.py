@@ -33,6 +33,19 @@ def whole_trees(start: int, end: int) -> Part:
     return tuple(nodes)
 
 
+def between(start: int, end: int) -> Part:
+    """The whole trees over the leaves from `start` up to, not including, `end`, from the left, each as large
+    as its place allows: what stands for leaves that a proof of several others leaves out."""
+    nodes = []
+    while start < end:
+        level = (end - start).bit_length() - 1
+        if start:
+            level = min(level, (start & -start).bit_length() - 1)
+        nodes.append(Node(level, start >> level))
+        start += 1 << level
+    return tuple(nodes)
+
+
 def inclusion(index: int, size: int) -> list[Part]:
     """What shows that the leaf `index` is in the tree of `size`, from the leaf up."""
     if not 0 <= index < size:

@@ -58,12 +58,16 @@ class Frontier:
         """The root of the leaves so far."""
         return fold(self._whole)
 
-    def add(self, leaf: bytes) -> None:
-        """One more leaf, as its `leaf_hash`."""
-        for _ in range((~self.size & (self.size + 1)).bit_length() - 1):
-            leaf = node_hash(self._whole.pop(), leaf)
-        self._whole.append(leaf)
-        self.size += 1
+    def add(self, hash_: bytes, level: int = 0) -> None:
+        """One more leaf, as its `leaf_hash`; or the whole tree over the next `2**level` leaves, where as many
+        have a place of their own: the size must be a multiple of that."""
+        trees, over = divmod(self.size, 1 << level)
+        if over:
+            raise ValueError(f"a tree of {1 << level} leaves does not begin at leaf {self.size}")
+        for _ in range((~trees & (trees + 1)).bit_length() - 1):
+            hash_ = node_hash(self._whole.pop(), hash_)
+        self._whole.append(hash_)
+        self.size += 1 << level
 
 
 def includes(root: bytes, size: int, index: int, leaf: bytes, proof: Sequence[bytes]) -> bool:

@@ -132,9 +132,14 @@ def unpack_block(body: bytes, limit: int = 1 << 30) -> bytes:
     return zstandard.ZstdDecompressor().decompress(body, max_output_size=limit)
 
 
+def result_digest(salt: bytes, line: int, result: bytes) -> bytes:
+    """The salted digest of a result line: SHA-256(salt, line as 8 bytes, text)."""
+    return hashlib.sha256(salt + struct.pack(">q", line) + result).digest()
+
+
 def root_digest(lines: Sequence[int], results: Sequence[bytes], salt: bytes) -> str:
-    """The hex SHA-256 over the salted digest of each result line: SHA-256(salt, line as 8 bytes, text)."""
+    """The hex SHA-256 over the salted digest of each result line."""
     whole = hashlib.sha256()
     for line, result in zip(lines, results, strict=True):
-        whole.update(hashlib.sha256(salt + struct.pack(">q", line) + result).digest())
+        whole.update(result_digest(salt, line, result))
     return whole.hexdigest()

@@ -1,0 +1,1 @@
+"""Tests of the encoding of bundles, and of what finds them changed."""
