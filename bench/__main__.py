@@ -15,6 +15,7 @@ SHORT = (
     ("bench.scaling", "--lines", "1600", "--tails", "1"),
     ("bench.first_call", "--tries", "30"),
     ("bench.sealing", "--events", "50000"),
+    ("bench.verifying", "--events", "10000", "50000", "--megabytes", "100"),
     ("bench.replay", "--events", "50000"),
 )
 

@@ -11,6 +11,9 @@ from uuid import UUID
 import msgspec
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LENGTH: Final = struct.Struct(">i")
+_ABSENT: Final = _LENGTH.pack(-1)
+_NUMBER: Final = struct.Struct(">q")
 SALT_BYTES: Final = 16
 ATTACHMENT_BYTES: Final = 4 << 20
 """Most uncompressed bytes of one attachment; a single larger line makes an attachment of its own."""
@@ -18,9 +21,7 @@ ATTACHMENT_BYTES: Final = 4 << 20
 
 def length_prefixed(parts: Sequence[bytes | None]) -> bytes:
     """Joins parts so that no two lists of parts give the same bytes; an absent part is length -1."""
-    return b"".join(
-        struct.pack(">i", -1) if part is None else struct.pack(">i", len(part)) + part for part in parts
-    )
+    return b"".join([_ABSENT if part is None else _LENGTH.pack(len(part)) + part for part in parts])
 
 
 class Attachment(msgspec.Struct, frozen=True):
@@ -100,11 +101,11 @@ def event_digest(event: RecordedEvent, content: bytes) -> bytes:
         length_prefixed(
             [
                 event.stream_id.encode(),
-                struct.pack(">q", event.version),
+                _NUMBER.pack(event.version),
                 event.event_id.bytes,
                 event.project_id.encode(),
                 event.metadata.encode(),
-                struct.pack(">q", microseconds),
+                _NUMBER.pack(microseconds),
                 content,
             ]
         )

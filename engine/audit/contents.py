@@ -1,7 +1,8 @@
 """Checks the bodies that events tell of: attachments, files, and that files are what the attachments give."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from typing import Final
 from uuid import UUID
@@ -31,6 +32,8 @@ from storage.store import ObjectMissing, Store
 
 AT_ONCE: Final = 3
 """Bodies hashed side by side."""
+CREATED: Final = (FileCreated.__name__,)
+CLOSED: Final = (BatchCompleted.__name__, BatchCancelled.__name__, BatchExpired.__name__)
 INLINE_BYTES: Final = 32 << 10
 """What is hashed faster than a thread takes it over."""
 
@@ -64,20 +67,15 @@ class Contents:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._attachments([row for row in rows if row.attachments]))
-                group.create_task(self._named(rows))
+                group.create_task(self._each(self._file, [row for row in rows if row.type in CREATED]))
+                group.create_task(self._each(self._results, [row for row in rows if row.type in CLOSED]))
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None
 
-    async def _named(self, rows: Sequence[LogRow]) -> None:
+    async def _each(self, look: Callable[[LogRow], Awaitable[None]], rows: Sequence[LogRow]) -> None:
         for row in rows:
-            try:
-                match row.type:
-                    case "FileCreated":
-                        await self._file(row)
-                    case "BatchCompleted" | "BatchCancelled" | "BatchExpired":
-                        await self._results(row)
-            except UnknownEvent:
-                continue
+            with suppress(UnknownEvent):  # only a newer program can look
+                await look(row)
 
     async def _attachments(self, rows: Sequence[LogRow]) -> None:
         by_id = {row.event_id: row for row in rows}

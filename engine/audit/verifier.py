@@ -19,7 +19,7 @@ from engine.audit.contents import Contents, files_of
 from engine.audit.progress import Progress, Report, report_of
 from events.audit.alignment import WINDOW
 from events.audit.defect import MOST, Defect
-from events.audit.digests import LogRow, content_digest_of, event_digest_of
+from events.audit.digests import LogRow, content_digest_of
 from events.audit.evidence import Evidence
 from events.audit.naming import Explanations, Place, Unsound, name_events, name_history
 from events.audit.tile_store import TileMissing, TileStore
@@ -27,6 +27,7 @@ from events.audit.tiles import HEIGHT, Tiling, split, tile_at
 from events.audit.tree import includes
 from events.audit.tree_check import TreeCheck
 from events.errors import NotFound
+from events.event import event_digest
 from events.log import Log
 from storage.store import Store
 
@@ -154,7 +155,7 @@ class Verifier:
         check = await self._tree(progress)
         contents = Contents(self._evidence, self._log, self._store, progress.looked)
         at = progress.position
-        while rows := await self._evidence.rows(at, progress.head, self._page):
+        async for rows in self._evidence.pages(at, progress.head, self._page):
             before, at = at, rows[-1].position
             sound = [row for row in rows if self._sound(row, progress)]
             await self._lay(check, progress, rows, at, last=False)
@@ -231,7 +232,7 @@ class Verifier:
         if content != row.content_digest:
             columns, expected, found = "type, data, lines or attachment digests", row.content_digest, content
         else:
-            digest = event_digest_of(row)
+            digest = event_digest(row.event, content)
             if digest == row.digest:
                 return True
             columns, expected, found = "stream, id, project, metadata or time", row.digest, digest

@@ -1,5 +1,6 @@
 """What whoever checks the log reads of the database: every column, page by page, in no long transaction."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -63,6 +64,15 @@ class Evidence:
         """The next events behind a position, up to another."""
         async with self._database.reading() as connection:
             return [LogRow(*row) for row in await connection.fetch(_SQL["rows"], after, upto, limit)]
+
+    async def pages(self, after: int, upto: int, size: int) -> AsyncGenerator[list[LogRow], None]:
+        """The events behind a position, up to another, in pages; the next one is read while one is used."""
+        async with asyncio.TaskGroup() as reading:
+            page = await self.rows(after, upto, size)
+            while page:
+                following = reading.create_task(self.rows(page[-1].position, upto, size))
+                yield page
+                page = await following
 
     async def stream_rows(self, stream_id: str, after: int, limit: int) -> list[LogRow]:
         """The next events of a stream behind a version."""
@@ -139,13 +149,14 @@ class Evidence:
             rows = await connection.fetch(_SQL["models"], list(ids))
             models = {row["id"]: StoredRow(*row) for row in rows}
             check: StreamCheck | None = None
-            async for row in connection.cursor(_SQL["folded"], list(ids), prefetch=FACTS):
-                event = recorded_event(row)
-                if check is None or check.id != event.stream_id:
-                    if check is not None:
-                        yield check
-                    check = StreamCheck(event.stream_id, models.get(event.stream_id))
-                check.add(event)
+            cursor = await connection.cursor(_SQL["folded"], list(ids))
+            while page := await cursor.fetch(FACTS):
+                for event in map(recorded_event, page):
+                    if check is None or check.id != event.stream_id:
+                        if check is not None:
+                            yield check
+                        check = StreamCheck(event.stream_id, models.get(event.stream_id))
+                    check.add(event)
             if check is not None:
                 yield check
 
