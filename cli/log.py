@@ -2,26 +2,47 @@
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from cyclopts import App, Parameter
 
+from cli.exit_codes import ExitCode
 from cli.parameters import Config, Json
 from cli.settings_sources import load
-from events.errors import SettingsError
+from cli.settings_values import show_size
+from cli.tables import print_table
+from events.errors import BatchmillError, DatabaseUnavailable, SettingsError
+from storage.store import StorageError, StorageFull, StorageUnavailable
 
 if TYPE_CHECKING:
+    from engine.lost_contents import Lost, LostContents
     from events.incarnation import Incarnation
 
 app = App(
     name="log",
     help="""Say what has become of the log.
 
+    $ batchmill log files --make-again
     $ batchmill log fork --reason "restored from the dump of Tuesday"
     """,
     help_format="plaintext",
 )
+
+
+class LostFile(msgspec.Struct, frozen=True):
+    """Contents that storage lacks, as `log files --json` shows them: `lost`, and for which `reason` they were
+    not made again, or `made_again`."""
+
+    id: str
+    kind: Literal["file", "result", "part"]
+    project: str
+    size: int
+    batch: str | None
+    storage_key: str
+    state: Literal["lost", "made_again"]
+    reason: str | None = None
 
 
 @app.command
@@ -46,6 +67,76 @@ def fork(
         print(msgspec.json.encode({"incarnation": begun.id, "position": begun.position}).decode())
     else:
         print(f"Incarnation {begun.id} has begun after position {begun.position:,}.")
+
+
+@app.command
+def files(
+    *,
+    make_again: Annotated[
+        bool,
+        Parameter(negative="", show_default=False, help="Make result files again where the log can."),
+    ] = False,
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """List the files that the log names and storage lacks, as after a restore.
+
+    Looks whether each is there and as long as it should be; its bytes are what
+    `batchmill audit verify` looks at. Result files can be made again while their
+    result lines live in the log; inputs and parts of uploads cannot. Safe beside
+    running servers. Exit code 1 where something stays lost.
+
+    $ batchmill log files
+    $ batchmill log files --make-again
+    """
+    found = asyncio.run(_files(config, make_again))
+    lost = [file for file in found if file.state == "lost"]
+    if json:
+        print(msgspec.json.encode(found).decode())
+    elif not found:
+        print("Every file that the log names is in storage.")
+    else:
+        print_table(("id", "what", "project", "batch", "size", "state"), [_row(file) for file in found])
+        if lost and not make_again and any(file.kind == "result" for file in lost):
+            print("Results can be made again: batchmill log files --make-again", file=sys.stderr)
+    return ExitCode.FAILED if lost else ExitCode.OK
+
+
+def _row(file: LostFile) -> tuple[str, ...]:
+    state = file.reason or file.state.replace("_", " ")
+    return file.id, file.kind, file.project, file.batch or "", show_size(file.size), state
+
+
+async def _files(config: Config, make_again: bool) -> list[LostFile]:
+    from cli.audit import storage_of
+    from cli.database import open_records
+    from engine.lost_contents import LostContents
+    from events.work import WorkBoard
+    from storage.object_store import open_store
+
+    settings = load(environ=os.environ, config=config).settings
+    store = open_store(storage_of(settings))
+    try:
+        async with open_records(settings) as (database, journal):
+            contents = LostContents(journal.log, journal.models, WorkBoard(database), store)
+            return [await _looked_at(contents, lost, make_again) async for lost in contents.find()]
+    finally:
+        await store.close()
+
+
+async def _looked_at(contents: "LostContents", lost: "Lost", make_again: bool) -> LostFile:
+    shown = LostFile(
+        lost.id, lost.kind, lost.project_id, lost.size, lost.batch_id, lost.storage_key, state="lost"
+    )
+    if not make_again:
+        return shown
+    try:
+        await contents.make_again(lost)
+    except (DatabaseUnavailable, StorageUnavailable, StorageFull):
+        raise
+    except (BatchmillError, StorageError) as error:
+        return msgspec.structs.replace(shown, reason=str(error))
+    return msgspec.structs.replace(shown, state="made_again")
 
 
 async def _begin(reason: str, config: Config) -> "Incarnation":
