@@ -29,7 +29,7 @@ from tests.chaos.watch import watching
 from tests.chaos.witness import with_models, with_recorded, with_visits
 from tests.upstream import LedgerUpstream, Visit
 
-AT_ONCE: Final = 40
+AT_ONCE: Final = 64
 LINE_TIMEOUT: Final = 1.5
 SETTINGS: Final = {
     "attempts": "2",
@@ -38,7 +38,7 @@ SETTINGS: Final = {
     "connect_timeout": f"{LINE_TIMEOUT:g}s",
     "cancel_grace": "400ms",
     "chunk_lines": "4",
-    "concurrency": "32",
+    "concurrency": "64",
     "completion_windows": "24h,1s-1h",
     "log_level": "warning",
 }
@@ -110,7 +110,7 @@ async def kill_again_and_again(
     """Kills everything at random moments, at most so many times, and starts it again, until `done`."""
     for _ in range(most):
         with suppress(TimeoutError):
-            async with asyncio.timeout(dice.uniform(0.3, 4.0)):
+            async with asyncio.timeout(dice.uniform(0.3, 6.0)):
                 await done.wait()
                 return
         kills.append(Kill(await serving.kill()))

@@ -8,7 +8,7 @@ from typing import Final
 from tests.chaos.mill import ENDED, Json
 from tests.chaos.patient_client import WITHIN, PatientClient
 
-LOOK: Final = 0.1
+LOOK: Final = 0.25
 """Seconds between two looks."""
 PAGE: Final = 100
 
