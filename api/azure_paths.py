@@ -1,4 +1,4 @@
-"""Azure's own paths: `/openai/batches` and `/openai/v1/batches` are `/v1/batches`, whatever the `api-version`.
+"""Azure's own paths: `/openai/batches` and `/openai/v1/batches` are `/v1/batches`, of any `api-version`.
 
 So the SDK's `AzureOpenAI` works; its header, `api-key`, is as good as a Bearer one.
 """
