@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final
 
+from events.audit.replay import Difference
 from tests.upstream import Visit
 
 ORDER: Final = ("validating", "in_progress", "finalizing", "cancelling", "ended")
@@ -93,8 +94,8 @@ class Story:
 
     `lines` are the custom_ids in input order; `polls` every answer of the API, the last one final;
     `recorded` says when each line's outcome was recorded, on the clock of the visits; `again` are lines of
-    which the log holds another one. `live` are the read models by id, `folded` what they are when the log is
-    folded from its beginning. `troubles` are what connections to the upstream met with.
+    which the log holds another one. `differences` are those between the live read models and files, and what
+    a replay of the whole log makes of them. `troubles` are what connections to the upstream met with.
     """
 
     lines: Sequence[str]
@@ -104,8 +105,7 @@ class Story:
     visits: Sequence[Visit] = ()
     recorded: Mapping[str, float] = field(default_factory=dict)
     again: Sequence[str] = ()
-    live: Mapping[str, object] = field(default_factory=dict)
-    folded: Mapping[str, object] = field(default_factory=dict)
+    differences: Sequence[Difference] = ()
     kills: Sequence[Kill] = ()
     troubles: Sequence[Trouble] = ()
 
@@ -123,7 +123,7 @@ def broken_promises(story: Story) -> list[str]:
         *_run_again_without_cause(story),
         *_never_run(story),
         *_recorded_again(story),
-        *_folded_otherwise(story),
+        *_replayed_otherwise(story),
     ]
 
 
@@ -263,11 +263,9 @@ def _recorded_again(story: Story) -> Iterator[str]:
         yield f"{line} has another outcome in the log"
 
 
-def _folded_otherwise(story: Story) -> Iterator[str]:
-    for id in sorted(story.live.keys() | story.folded.keys()):
-        live, folded = story.live.get(id), story.folded.get(id)
-        if live != folded:
-            yield f"{id} is {live}, and {folded} when the log is folded again"
+def _replayed_otherwise(story: Story) -> Iterator[str]:
+    for it in story.differences:
+        yield f"{it.field} of {it.object} is {it.live}, and {it.replayed} when the log is replayed"
 
 
 def _retried(story: Story) -> Iterator[tuple[Visit, Visit]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from events.audit.replay import Difference
 from tests.chaos.checker import (
     ON_THE_WAY,
     Kill,
@@ -113,10 +114,9 @@ def test_a_good_story_breaks_no_promise() -> None:
         (replace(GOOD, visits=GOOD.visits[1:]), "line-0 has an outcome and was never sent"),
         (replace(GOOD, again=["line-2"]), "line-2 has another outcome in the log"),
         (
-            replace(GOOD, live={"batch_1": 1}, folded={"batch_1": 2}),
-            "batch_1 is 1, and 2 when the log is folded",
+            replace(GOOD, differences=[Difference("batch_1", "state.completed", "2", "1")]),
+            "state.completed of batch_1 is 1, and 2 when the log is replayed",
         ),
-        (replace(GOOD, live={"batch_1": 1}), "batch_1 is 1, and None when the log is folded"),
     ],
 )
 def test_a_broken_promise_is_named(story: Story, says: str) -> None:

@@ -135,7 +135,7 @@ async def weathered(
         async with polling(pods.api, batch_id) as polls:
             took = await storm.rage(polls, within=PATIENCE)
             story = await story_of(pods.api, polls, lines, ledger, storm.kills)
-        story = await with_models(story, postgres.database.app_url)
+        story = await with_models(story, postgres.database.app_url, pods.api.files)
     return storm, story, took
 
 

@@ -46,7 +46,7 @@ async def test_the_lines_of_one_of_three_workers_run_elsewhere(
             kill = Kill(await victim.kill(), who=victim.name)
             await polls.until_ended(within=300)
             story = await story_of(pods.api, polls, lines, ledger, [kill])
-        story = await with_models(story, database.app_url)
+        story = await with_models(story, database.app_url, pods.api.files)
         assert pods.restarted() == 0
     again = [visit.began - kill.at for visit in story.visits if visit.number > 1]
     tell(

@@ -3,14 +3,16 @@
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
 
+from events.audit.replay import Replay
+from events.database import Database
 from events.outcomes.lines import unpack_facts
-from events.rebuild import rebuild
+from storage.object_store import open_store
 from tests.chaos.checker import Kill, Story
 from tests.chaos.mill import BOUND, PATIENCE, Mill, Polls
 from tests.upstream import Visit, visits
@@ -19,9 +21,6 @@ _RECORDED = """
     SELECT lines, recorded_at FROM events WHERE stream_id = $1 AND type = 'LinesCompleted' ORDER BY version
 """
 _BODIES = "SELECT count(*) FROM attachments WHERE batch_id = $1"
-_MODELS = """
-    SELECT id, kind, project_id, label, stored, hidden, version, state, parked FROM read_models
-"""
 _PROJECTED = """
     SELECT position >= (SELECT coalesce(max(position), 0) FROM events) FROM checkpoints WHERE follower = $1
 """
@@ -80,19 +79,26 @@ def with_visits(stories: Sequence[Story], ledger: Path) -> list[Story]:
     ]
 
 
-async def with_models(story: Story, url: str) -> Story:
-    """The story with the read models as they stand when the projector has done its work, and as a fold of the
-    whole log makes them; for when nothing is written any more. `url` is the application's login."""
+async def with_models(story: Story, url: str, files: Path | None = None) -> Story:
+    """The story with what a replay of the whole log finds different in the read models, as they stand when
+    the projector has done its work, and in the folder of `files`; for when nothing is written any more. `url`
+    is the application's login."""
     connection = await asyncpg.connect(url)
     try:
         async with asyncio.timeout(BOUND):
             while not await connection.fetchval(_PROJECTED, "projector"):  # noqa: ASYNC110  # nobody tells
                 await asyncio.sleep(PATIENCE)
-        live = await _models(connection)
-        await rebuild(url)
-        return replace(story, live=live, folded=await _models(connection))
     finally:
         await connection.close()
+    database = await Database.open(url, connections=2)
+    store = None if files is None else open_store(files.as_uri())
+    try:
+        replayed = await Replay(database, store, hashed=True).run()
+    finally:
+        await database.close()
+        if store is not None:
+            await store.close()
+    return replace(story, differences=replayed.differences)
 
 
 async def remains_of(mill: Mill, batch_id: str) -> int:
@@ -105,11 +111,6 @@ async def remains_of(mill: Mill, batch_id: str) -> int:
     finally:
         await connection.close()
     return bodies + sum((mill.files / str(stored)).exists() for stored in gone)
-
-
-async def _models(connection: "asyncpg.Connection[asyncpg.Record]") -> Mapping[str, object]:
-    """Every row of the read models, without when it was made: live that is when its append began."""
-    return {row["id"]: tuple(row) for row in await connection.fetch(_MODELS)}
 
 
 async def _recorded(
