@@ -32,7 +32,8 @@ app = App(
 
     $ batchmill audit verify
     $ batchmill audit key show
-    $ batchmill audit proof --batch batch_0123456789abcdef
+    $ batchmill audit export --batch batch_0123456789abcdef -o evidence
+    $ batchmill audit check evidence --key mill.pub
     """,
     help_format="plaintext",
 )
@@ -47,6 +48,9 @@ key = App(
 )
 app.command(key)
 app.command("cli.audit_verify:verify", name="verify")
+app.command("cli.audit_bundle:export", name="export")
+app.command("cli.audit_bundle:check", name="check")
+app.command("cli.audit_bundle:consistency", name="consistency")
 app.command(replay)
 
 Name = Annotated[str, Parameter(help="The name of the key, no spaces, no plus: a host name is a good one.")]
@@ -117,7 +121,7 @@ def checkpoint(*, config: Config = None) -> None:
     """
 
     async def newest() -> str:
-        async with _proofs(config) as (_, proofs):
+        async with proofs_of(config) as (_, proofs):
             return (await proofs.checkpoint()).note.encode()
 
     sys.stdout.write(asyncio.run(newest()))
@@ -141,7 +145,7 @@ def proof(
 
 
 async def _print_proofs(position: int | None, batch: str | None, config: Path | None) -> None:
-    async with _proofs(config) as (records, proofs):
+    async with proofs_of(config) as (records, proofs):
         if position is not None:
             print(msgspec.json.encode(await proofs.inclusion(position)).decode())
             return
@@ -200,7 +204,8 @@ def _write(file: Path, text: str, *, anew: bool) -> None:
 
 
 @asynccontextmanager
-async def _proofs(config: Path | None) -> "AsyncIterator[tuple[AuditRecords, Proofs]]":
+async def proofs_of(config: Path | None) -> "AsyncIterator[tuple[AuditRecords, Proofs]]":
+    """What makes proofs of the log that the settings name."""
     from cli.database import open_records
     from events.audit.proofs import Proofs
     from events.audit.records import AuditRecords

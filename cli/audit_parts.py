@@ -1,7 +1,7 @@
 """What sealing needs of the settings: who signs, and which witnesses are told."""
 
 import shlex
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from cli.settings import Settings
 from cli.settings_values import mask_url
 from engine.audit.signer import CommandSigner, KeySigner, Signer, parse_private_keys, parse_public_keys
 from engine.audit.witnesses import FileWitness, HttpWitness, StoreWitness, Witness, Witnesses
+from events.audit.note import PublicKey
 from storage.object_store import open_store
 
 _logger = structlog.get_logger()
@@ -23,6 +24,15 @@ def signer_of(settings: Settings) -> Signer | None:
         keys = parse_public_keys(settings.audit_public_keys or "")
         return CommandSigner(shlex.split(settings.audit_sign_command), keys)
     return None if settings.audit_key is None else KeySigner(parse_private_keys(settings.audit_key))
+
+
+def public_keys(given: Sequence[str]) -> list[PublicKey]:
+    """Public keys that somebody names: each one's text, or a file of such. Raises `SettingsError`."""
+    found: list[PublicKey] = []
+    for one in given:
+        file = Path(one)
+        found += parse_public_keys(file.read_text("utf-8") if file.is_file() else one)
+    return found
 
 
 def own_signer(settings: Settings) -> Signer:

@@ -147,18 +147,14 @@ async def _opened(
 
 def _trusted(given: Sequence[str], config: Path | None) -> "Sequence[PublicKey]":
     from cli.audit import keys_of
-    from engine.audit.signer import parse_public_keys
+    from cli.audit_parts import public_keys
 
-    if not given:
-        keys = keys_of(None, config)
-        if not keys:
-            raise SettingsError("give the public key that checkpoints are signed with: --key")
-        return keys
-    found: list[PublicKey] = []
-    for one in given:
-        file = Path(one)
-        found += parse_public_keys(file.read_text("utf-8") if file.is_file() else one)
-    return found
+    if given:
+        return public_keys(given)
+    keys = keys_of(None, config)
+    if not keys:
+        raise SettingsError("give the public key that checkpoints are signed with: --key")
+    return keys
 
 
 async def _position(since: str, evidence: "Evidence") -> int:

@@ -16,16 +16,35 @@ PATIENCE: Final = 10.0
 async def kept_by(place: str) -> list[Signed]:
     """The checkpoints in a file, in the files of a folder, or behind a URL. Raises `SettingsError` for a
     place that has none."""
+    if not place.startswith(("http:", "https:")):
+        return kept_in(Path(place))
     try:
-        remote = place.startswith(("http:", "https:"))
-        texts = [await _fetched(place)] if remote else _read(Path(place))
+        return _kept(place, [await _fetched(place)])
+    except (UnicodeDecodeError, aiohttp.ClientError, TimeoutError) as error:
+        raise _unreadable(place, error) from error
+
+
+def kept_in(place: Path) -> list[Signed]:
+    """The same of a file or a folder alone."""
+    try:
+        return _kept(str(place), _read(place))
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(str(place), error) from error
+
+
+def _kept(place: str, texts: list[str]) -> list[Signed]:
+    try:
         kept = [parse_signed(note.encode()) for text in texts for note in _notes(text)]
-    except (OSError, UnicodeDecodeError, MalformedNote, aiohttp.ClientError, TimeoutError) as error:
-        reason = str(error) or type(error).__name__
-        raise SettingsError(f"the witness {place} has no checkpoints that can be read: {reason}") from error
+    except MalformedNote as error:
+        raise _unreadable(place, error) from error
     if not kept:
         raise SettingsError(f"the witness {place} has no checkpoints")
     return kept
+
+
+def _unreadable(place: str, error: Exception) -> SettingsError:
+    reason = str(error) or type(error).__name__
+    return SettingsError(f"the witness {place} has no checkpoints that can be read: {reason}")
 
 
 def _read(place: Path) -> list[str]:

@@ -34,6 +34,7 @@ class Yard(msgspec.Struct):
     sealer: Sealer
     sealed: Sealed
     finalizer: Finalizer
+    records: AuditRecords
 
     @property
     def export(self) -> BundleExport:
@@ -82,7 +83,9 @@ async def yard_on(database: Database, folder: Path) -> AsyncIterator[Yard]:
         records = AuditRecords(world.database)
         sealer = Sealer(world.journal, records, world.store, KeySigner([KEY, NEXT_KEY]), Witnesses([]))
         sealed = await sealer.open(world.leadership)
-        yield Yard(world, sealer, sealed, Finalizer(world.journal, world.store, world.options, records))
+        yield Yard(
+            world, sealer, sealed, Finalizer(world.journal, world.store, world.options, records), records
+        )
 
 
 @pytest.fixture
