@@ -40,7 +40,8 @@ class ApiOptions(msgspec.Struct, frozen=True, kw_only=True):
     Below `free_space_floor` bytes of free storage no upload is taken. `cancel_grace` is what the lines in
     flight of a cancelled batch have to end. `max_line_bytes` and `max_batch_lines` are of a batch's input;
     what does not fit in memory meanwhile goes to `spill_folder`. Of where a request came from the events it
-    causes keep `record_source_address`; what `trusted_proxies`, networks, say of it is believed.
+    causes keep `record_source_address`; what `trusted_proxies`, networks, say of it is believed. With
+    `audit_reads`, reads of contents are events, too.
     """
 
     max_batch_file_bytes: int = 200 * MIB
@@ -56,6 +57,7 @@ class ApiOptions(msgspec.Struct, frozen=True, kw_only=True):
     spill_folder: Path = Path(tempfile.gettempdir())
     record_source_address: Kept = "off"
     trusted_proxies: tuple[str, ...] = ()
+    audit_reads: bool = False
 
     def request_limit(self, project_id: str) -> Limit:
         """How many requests of any kind a project may send."""

@@ -42,4 +42,5 @@ def api_options(settings: Settings, spill_folder: Path) -> ApiOptions:
         spill_folder=spill_folder,
         record_source_address=settings.record_source_address,
         trusted_proxies=tuple(settings.trusted_proxies),
+        audit_reads=settings.audit_reads,
     )

@@ -51,6 +51,7 @@ app.command("cli.audit_verify:verify", name="verify")
 app.command("cli.audit_bundle:export", name="export")
 app.command("cli.audit_bundle:check", name="check")
 app.command("cli.audit_bundle:consistency", name="consistency")
+app.command("cli.audit_reads:reads", name="reads")
 app.command(replay)
 
 Name = Annotated[str, Parameter(help="The name of the key, no spaces, no plus: a host name is a good one.")]

@@ -153,6 +153,8 @@ def _parse(setting: Description, value: object, origin: str) -> object:
         value = ",".join(map(str, value))
     elif isinstance(value, dict):
         value = msgspec.json.encode(value).decode()
+    elif isinstance(value, bool) and setting.kind.name == "switch":
+        value = str(value).lower()
     try:
         if isinstance(value, bool) or not isinstance(value, str | int | float | Path):
             raise ValueError("no such type")

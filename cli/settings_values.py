@@ -92,6 +92,13 @@ def show_size(size: int) -> str:
     return str(size)
 
 
+def parse_switch(text: str) -> bool:
+    """`true` or `false`."""
+    if text not in ("true", "false"):
+        raise ValueError("neither")
+    return text == "true"
+
+
 def parse_windows(text: str) -> tuple[str, ...]:
     """Completion windows in the order given: `24h` or `24h,1h-7d`; see `api/batches/windows.py`."""
     windows = tuple(part.strip() for part in text.split(","))
@@ -316,5 +323,14 @@ Places = Annotated[tuple[str, ...], _PLACES]
 Networks = Annotated[tuple[str, ...], _NETWORKS]
 Projects = Annotated[Mapping[str, Mapping[str, int]], _PROJECTS]
 Addresses = Annotated[Literal["off", "network", "full"], choice("off", "network", "full")]
+Switch = Annotated[
+    bool,
+    Kind(
+        name="switch",
+        expects="true or false",
+        parse=parse_switch,
+        show=lambda on: str(on).lower(),
+    ),
+]
 LogLevel = Annotated[str, choice("debug", "info", "warning", "error")]
 LogFormat = Annotated[str, choice("auto", "console", "json")]

@@ -21,11 +21,12 @@ from events.event import Attachment, NewEvent, RecordedEvent
 from events.file import FileEvent
 from events.key import KeyEvent
 from events.origin import Origin
+from events.reads import ContentRead, ReadEvent
 from events.upload import UploadEvent
 from events.webhooks import endpoint as webhook_endpoint
 from events.webhooks.endpoint import WebhookEndpointEvent
 
-Event = BatchEvent | FileEvent | KeyEvent | UploadEvent | WebhookEndpointEvent | AuditEvent
+Event = BatchEvent | FileEvent | KeyEvent | UploadEvent | WebhookEndpointEvent | AuditEvent | ReadEvent
 State = (
     batch.Batch
     | file.File
@@ -68,6 +69,7 @@ TYPES: Final[Mapping[str, type[Event]]] = {
         webhook_endpoint.WebhookEndpointEnabled,
         webhook_endpoint.WebhookEndpointDeleted,
         audit_keys.AuditKeyAdopted,
+        ContentRead,
     )
 }
 
@@ -90,7 +92,7 @@ _KINDS: Final[Mapping[str, type[State]]] = {
 
 
 def kind_of(stream_id: str) -> type[State] | None:
-    """The class of a stream's state; None for a stream of a newer program."""
+    """The class of a stream's state; None for one of a newer program, or of reads."""
     return next((kind for prefix, kind in _KINDS.items() if stream_id.startswith(prefix)), None)
 
 
@@ -165,6 +167,8 @@ def fold(state: State | None, recorded: RecordedEvent) -> State:
             return webhook_endpoint.evolve(endpoint, event, second)
         if isinstance(event, AuditEvent):
             return audit_keys.evolve(_expect(state, audit_keys.AuditKeys), event, second)
+        if isinstance(event, ReadEvent):
+            raise TypeError("nothing is folded of reads")
         traceparent = Origin.of(recorded.metadata).traceparent if state is None else None
         return batch.evolve(_expect(state, batch.Batch), event, second, traceparent)
     except (TypeError, ValueError) as error:

@@ -32,6 +32,7 @@ from events.log import Leadership
 from events.model_row import FoldedRow, model_row
 from events.postgres_log import recorded_event
 from events.read_models import KINDS, ReadModels, model_write
+from events.reads import is_of_reads
 from events.statements import load_statements
 from events.upload import Upload
 from events.webhooks.endpoint import WebhookEndpoint
@@ -207,7 +208,7 @@ class _Rebuilding:
         await self._write_rows(self._position)
 
     def _put(self, stream: FoldedStream | None) -> None:
-        if stream is None:
+        if stream is None or is_of_reads(stream.first.stream_id):
             return
         row, kind = stream.row(), kind_of(stream.first.stream_id)
         if row is None or kind is None:

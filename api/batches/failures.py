@@ -9,11 +9,13 @@ from litestar.params import FromPath
 
 from api.errors import no_such_batch
 from api.ids import looking_for
+from api.reads import record_read
 from api.request import READ, ApiRequest, services_of
 from api.scopes import needs
 from api.wire import ListObject, list_object
 from events.batch import Batch
 from events.outcomes.failures import Group, failures_of
+from events.reads import ContentRead
 
 PATIENCE: Final = 60.0
 """Seconds that reading the failures of a batch may take, waiting for its turn included."""
@@ -42,6 +44,7 @@ async def list_errors(request: ApiRequest, batch_id: FromPath[str]) -> ListObjec
         seen = await services.journal.models.get(Batch, batch_id, request.auth.project_id)
     async with services.failure_reads.one(seen.project_id, PATIENCE, _LATE):
         groups = await failures_of(services.journal.log, services.store, seen)
+    await record_read(request, ContentRead(batch_id, "errors", 0, len(groups)))
     return list_object([_shown(group) for group in groups], has_more=False)
 
 

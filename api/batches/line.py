@@ -12,6 +12,7 @@ from litestar.params import FromPath
 
 from api.errors import ApiError, no_such_batch
 from api.ids import looking_for
+from api.reads import record_read
 from api.request import READ, ApiRequest, services_of
 from api.scopes import needs
 from api.services import ApiServices
@@ -21,6 +22,7 @@ from events.inputs.line_search import FoundLine
 from events.outcomes.line_history import LineRecord, find_line, record_of
 from events.outcomes.lines import ERROR_CODES, is_success
 from events.read_models import Seen
+from events.reads import ContentRead
 from storage.store import ObjectMissing
 
 LineStatus = Literal["waiting", "completed", "failed", "cancelled", "expired", "refused"]
@@ -79,6 +81,7 @@ async def retrieve_line(request: ApiRequest, batch_id: FromPath[str]) -> LineObj
         shown = "" if custom_id is None else f" '{custom_id[:_SHOWN]}'"
         raise ApiError(404, f"No line with the custom_id{shown} in batch '{batch_id}'.", param="custom_id")
     place, record = found
+    await record_read(request, ContentRead(batch_id, "line", place.line, place.line + 1))
     return LineObject(
         batch_id=batch_id,
         custom_id=custom_id,

@@ -13,12 +13,14 @@ from litestar.types import ASGIApp
 from api.errors import ApiError, no_such_batch
 from api.ids import looking_for
 from api.paging import number_of
+from api.reads import recorded_first
 from api.request import READ, ApiRequest, services_of
 from api.scopes import needs
 from api.stream import Stream, begun
 from events.batch import Batch
 from events.outcomes.flush_body import ResultsErased
 from events.outcomes.recorded_results import recorded_results
+from events.reads import ContentRead
 
 _NDJSON: Final = "application/x-ndjson"
 
@@ -52,4 +54,5 @@ async def stream_results(request: ApiRequest, batch_id: FromPath[str]) -> ASGIAp
         raise ApiError(
             404, f"The results of batch '{batch_id}' are gone: they were erased with its output file."
         ) from error
-    return Stream(200, headers, pieces)
+    read = ContentRead(batch_id, "results", offset, offset + take)
+    return Stream(200, headers, await recorded_first(request, read, pieces))

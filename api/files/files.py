@@ -19,6 +19,7 @@ from api.ids import keyed_file_id, looking_for, plausible
 from api.multipart import FORM_BYTES, Form
 from api.paging import files_limit, newest_first
 from api.quota import place_for
+from api.reads import recorded_first
 from api.request import READ, ApiRequest, origin, services_of
 from api.scopes import needs
 from api.space import require_space
@@ -29,6 +30,7 @@ from events.file import DeleteFile, File, FileCreated, decide, fresh_file_id
 from events.journal import Decision
 from events.log import Row
 from events.read_models import Seen
+from events.reads import ContentRead
 from storage.store import ObjectMissing
 
 
@@ -127,6 +129,8 @@ async def download_file(request: ApiRequest, file_id: FromPath[str]) -> ASGIApp:
     except ObjectMissing:
         await _file(request, file_id)  # deleted in between: then it is no such file
         raise
+    read = ContentRead(seen.id, "bytes", *(span or Span(0, file.size)))
+    pieces = await recorded_first(request, read, pieces)
     return download(Content(pieces, file.size, etag, file.filename, span))
 
 

@@ -21,6 +21,7 @@ from events.database import Database
 from events.file import File, FileCreated
 from events.postgres_log import recorded_event
 from events.read_models import KINDS
+from events.reads import is_of_reads
 from events.statements import load_statements
 from storage.store import ObjectMissing, Store
 
@@ -170,7 +171,7 @@ class Replay:
 def _count(check: StreamCheck, found: Replayed) -> None:
     state = check.state
     if state is None:
-        found.unknown += not check.parked
+        found.unknown += not (check.parked or is_of_reads(check.id))
     else:
         kind = KINDS[type(state)]
         found.objects[kind] = found.objects.get(kind, 0) + 1

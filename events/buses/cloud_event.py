@@ -14,6 +14,7 @@ from pamqp.common import FieldValue
 from events.catalog import kind_of
 from events.event import RecordedEvent
 from events.origin import Origin
+from events.reads import is_of_reads
 
 HEADER: Final = "cloudEvents_"
 TYPE: Final = "batchmill."
@@ -45,7 +46,8 @@ def attributes(event: RecordedEvent, incarnation: UUID) -> dict[str, FieldValue]
 def routing_key(event: RecordedEvent) -> str:
     """`<kind>.<type>.<project>`, such as `batch.BatchCompleted.research`: always three words."""
     kind = kind_of(event.stream_id)
-    words = ("other" if kind is None else kind.__name__.lower(), event.type, event.project_id)
+    other = "read" if is_of_reads(event.stream_id) else "other"
+    words = (other if kind is None else kind.__name__.lower(), event.type, event.project_id)
     return ".".join(word.replace(".", "-") for word in words)
 
 

@@ -97,6 +97,12 @@ def test_values_are_written_as_people_write_them(toml: WriteToml) -> None:
     assert loaded(BATCHMILL_COMPLETION_WINDOWS="5s, 24h").settings.completion_windows == ("5s", "24h")
 
 
+def test_a_switch_is_on_or_off(toml: WriteToml) -> None:
+    assert loaded(config=toml("audit_reads = true")).settings.audit_reads
+    assert not loaded(config=toml('audit_reads = "false"')).settings.audit_reads
+    assert loaded(BATCHMILL_AUDIT_READS="true").settings.audit_reads
+
+
 def test_an_empty_variable_counts_as_not_given() -> None:
     assert loaded(BATCHMILL_API_KEY="").settings.api_key is None
 
@@ -123,6 +129,8 @@ def test_what_belongs_to_the_tests_or_to_nobody_of_ours_is_left_alone() -> None:
         ({"BATCHMILL_UPSTREAM_URL": "gpu:8000"}, ["BATCHMILL_UPSTREAM_URL is 'gpu:8000'", "http://"]),
         ({"BATCHMILL_STORAGE_URL": "ftp://u:hush@h/x"}, ["BATCHMILL_STORAGE_URL is ***", "s3://"]),
         ({"BATCHMILL_LOG_LEVEL": "loud"}, ["BATCHMILL_LOG_LEVEL is 'loud'", "debug, info, warning, error"]),
+        ({"BATCHMILL_AUDIT_READS": "yes"}, ["BATCHMILL_AUDIT_READS is 'yes'", "true or false"]),
+        ({"BATCHMILL_RECORD_SOURCE_ADDRESS": "on"}, ["one of off, network, full"]),
         ({"BATCHMILL_BEAT": "2s"}, ["beat must be at most a third of lease"]),
         ({"BATCHMILL_AUDIT_WITNESSES": "witness"}, ["BATCHMILL_AUDIT_WITNESSES is 'witness'", "https://"]),
         ({"BATCHMILL_AUDIT_SIGN_COMMAND": "sign"}, ["audit_sign_command and audit_public_keys go together"]),

@@ -120,6 +120,7 @@ def test_times_are_whole_seconds_by_the_clock_of_the_log() -> None:
         ("upload_1", "Upload"),
         ("we_1", "WebhookEndpoint"),
         ("audit-keys", "AuditKeys"),
+        ("reads-default", None),
         ("model_1", None),
     ],
 )

@@ -19,6 +19,7 @@ from events.file import File
 from events.key import Key, KeyCreated, KeyRevoked
 from events.log import Row
 from events.outcomes.lines import unpack_facts
+from events.reads import ContentRead, reads_stream
 from events.rebuild import Rebuilt, rebuild
 from events.rebuild_board import CHUNK, RebuiltBoard, open_chunks, rebuild_board
 from events.upload import UploadCancelled, UploadCreated, UploadPartAdded
@@ -121,6 +122,8 @@ async def some_history(stage: Stage, dice: random.Random) -> list[str]:
             await stage.log.flush([flush_of(claim, lines)])
         if dice.random() < 0.5:
             await stage.project(Batch, batch_id)
+    read = new_event(reads_stream(PROJECT), PROJECT, ContentRead(files[1], "bytes", 0, 1000))
+    await stage.log.append([read])
     await stage.cancel(batches[1])
     await stage.log.append([new_event(batches[2], PROJECT, BatchExpiryReached())])
     await stage.finalize(batches[3])

@@ -36,6 +36,7 @@ STREAMS = {
     "Upload": "upload_1",
     "Webhook": "we_1",
     "Audit": "audit-keys",
+    "Content": "reads-default",
 }
 
 
