@@ -237,7 +237,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Places,
         "Where each checkpoint goes as well: a file, a URL of storage, or one that it is posted to.",
     ] = ()
-    audit_reads: Annotated[Switch, "Make each read of contents an event, before they are sent."] = False
+    audit_reads: Annotated[Switch, "Make each read of contents an event, before any of it is sent."] = False
     record_source_address: Annotated[
         Addresses,
         "What events keep for good of where their request came from: off, network (/24, /48) or full.",
