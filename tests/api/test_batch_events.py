@@ -86,7 +86,11 @@ def test_the_history_of_a_batch_is_listed(served: Served, project: Project) -> N
     assert set(created) == {"id", "object", "type", "created_at", "event_id", "actor", "data"}
     assert (created["object"], created["actor"]) == ("batch.event", project.key_id)
     assert created["data"]["endpoint"] == "/v1/chat/completions"
-    assert listed["data"][4]["data"] == {"output_file_id": "file-o", "error_file_id": "file-e"}
+    assert listed["data"][4]["data"] == {
+        "output_file_id": "file-o",
+        "error_file_id": "file-e",
+        "checkpoint": None,
+    }
 
 
 def test_what_is_the_servers_own_is_not_shown(served: Served, project: Project) -> None:

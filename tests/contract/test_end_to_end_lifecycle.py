@@ -13,6 +13,7 @@ import pytest
 from openai import ConflictError, NotFoundError, OpenAI
 from openai.types import Batch
 
+from events.audit import keys as audit_keys
 from events.batch import LinesCompleted
 from events.key import secret_digest
 from events.origin import Origin
@@ -43,6 +44,7 @@ PER_LINE = {"input_tokens": 7, "output_tokens": 5, "total_tokens": 12}
 """What the tests' upstream says each of its answers used."""
 ACTORS = {
     "KeyCreated": {"operator"},
+    "AuditKeyAdopted": {"sealer"},
     "FileCreated": {"a key", "finalizer"},
     "FileDeleted": {"a key"},
     "BatchCreated": {"a key"},
@@ -274,7 +276,7 @@ def test_every_event_says_whose_it_is_and_who_caused_it(client: OpenAI, served: 
     until_ended(client, submit(client, chat("line-0")))
     key = "key_" + secret_digest(KEY)[:24]
     for type_, project, metadata in asyncio.run(whole_log(served)):
-        assert project == "default"
+        assert project == (audit_keys.PROJECT if type_ == "AuditKeyAdopted" else "default")
         assert KEY not in metadata
         origin = msgspec.json.decode(metadata, type=Origin)
         assert origin.actor in {key if actor == "a key" else actor for actor in ACTORS[type_]}, type_
