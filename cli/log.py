@@ -18,7 +18,7 @@ from storage.store import StorageError, StorageFull, StorageUnavailable
 
 if TYPE_CHECKING:
     from engine.lost_contents import Lost, LostContents
-    from events.incarnation import Incarnation
+    from events.log import Incarnation
 
 app = App(
     name="log",

@@ -5,20 +5,13 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
-import msgspec
 
 from events.database import Database, errors_as_ours, single_connection
 from events.errors import SettingsError
+from events.log import Incarnation
 from events.statements import load_statements
 
 _SQL: Final = load_statements("events", "sql/incarnation.sql")
-
-
-class Incarnation(msgspec.Struct, frozen=True):
-    """An incarnation and the last position that it took over from the one before."""
-
-    id: UUID
-    position: int
 
 
 async def current_incarnation(database: Database) -> UUID:

@@ -85,6 +85,13 @@ class RecordedFlush(msgspec.Struct, frozen=True):
     attachment: Attachment | None
 
 
+class Incarnation(msgspec.Struct, frozen=True):
+    """An incarnation of the log, and the last position that it took over from the one before."""
+
+    id: UUID
+    position: int
+
+
 class Log(Protocol):
     """Append-only, dense positions in commit order, one version per event and stream."""
 
@@ -147,4 +154,12 @@ class Log(Protocol):
 
     async def head(self) -> int:
         """The last position; 0 for an empty log."""
+        ...
+
+    async def version_at(self, stream_id: str, position: int) -> int:
+        """The last version that a stream had at a position; 0 where it had not begun."""
+        ...
+
+    async def incarnations(self) -> list[Incarnation]:
+        """Every incarnation of the log, the one it is in last. The first took over nothing."""
         ...

@@ -11,7 +11,7 @@ from events.database import Database
 from events.errors import VersionConflict
 from events.event import Attachment, NewEvent, RecordedEvent
 from events.failpoint import at
-from events.log import Board, Flush, FlushResult, Leadership, RecordedFlush, Row
+from events.log import Board, Flush, FlushResult, Incarnation, Leadership, RecordedFlush, Row
 from events.statements import load_statements
 
 _SQL: Final = load_statements("events", "sql/log.sql")
@@ -126,6 +126,17 @@ class PostgresLog:
         """See `Log.head`."""
         async with self._database.reading() as connection:
             return cast(int, await connection.fetchval(_SQL["head"]))
+
+    async def version_at(self, stream_id: str, position: int) -> int:
+        """See `Log.version_at`."""
+        async with self._database.reading() as connection:
+            return cast(int, await connection.fetchval(_SQL["version_at"], stream_id, position))
+
+    async def incarnations(self) -> list[Incarnation]:
+        """See `Log.incarnations`."""
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(_SQL["incarnations"])
+        return [Incarnation(row["id"], row["position"]) for row in rows]
 
     async def _once_more(self, statement: str, *arguments: object) -> object:
         """Calls a writing function; once more where a call with the same event ids ran at the same time:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from api.batches import batches, events, failures, line, results, retry
+from api.batches.cursor import MARK
 from api.batches.events import EVENTS_PER_PAGE, MOST_EVENTS, BatchEventObject
 from api.openapi import samples
 from api.openapi.entry import JSON, Answer, Body, Entry, Example, Parameter, Refused, Schema
@@ -122,7 +123,7 @@ def entries(options: ApiOptions) -> tuple[Entry, ...]:
                 Parameter(
                     name="Last-Event-ID",
                     place="header",
-                    schema={"type": "string", "pattern": "^[0-9]{1,1000}$"},
+                    schema={"type": "string", "pattern": f"^[0-9]{{1,1000}}({MARK})?$"},
                     says="Of a stream: as `after`, which it goes before.",
                 ),
             ),

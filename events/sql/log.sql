@@ -44,6 +44,14 @@ FROM (SELECT e.event_id FROM events e
       ORDER BY e.version OFFSET $2 LIMIT 1) h
 JOIN attachments a ON a.event_id = h.event_id AND a.ordinal = $3
 
+-- name: version_at
+-- The last version that a stream had at a position.
+SELECT coalesce(max(version), 0) FROM events WHERE stream_id = $1 AND position <= $2
+
+-- name: incarnations
+-- Every incarnation of the log, the newest last.
+SELECT id, position FROM incarnations ORDER BY position, started_at
+
 -- name: head
 -- The last position of the log.
 SELECT coalesce(max(position), 0) FROM events

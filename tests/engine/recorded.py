@@ -294,8 +294,9 @@ async def world_on(
     store = LocalFolder(folder)
     try:
         log, models, board = PostgresLog(database), ReadModels(database), WorkBoard(database)
-        leadership = await board.take_leadership("engine", None)
+        leadership = await board.take_leadership("engine", await board.observe("engine"))
         assert leadership is not None
+        await board.leave(WORKER)  # of a database that was in use before
         await board.register(WORKER)
         yield World(
             database=database,

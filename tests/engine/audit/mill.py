@@ -15,9 +15,9 @@ from events.audit.tile_store import TileStore
 from events.batch import BatchStarted
 from events.buses.local_bus import LocalBus
 from events.catalog import new_event
-from events.incarnation import Incarnation, begin_incarnation
+from events.incarnation import begin_incarnation
 from events.journal import Journal
-from events.log import Leadership
+from events.log import Incarnation, Leadership
 from storage.local_folder import LocalFolder
 from tests.events.stage import PROJECT, Stage
 from tests.postgres import Database

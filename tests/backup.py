@@ -1,0 +1,47 @@
+"""A backup of the database and its restore, as `docs/how-to/back-up-and-restore.md` has them."""
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+
+from cli.embedded.postgres import LOGIN
+from cli.embedded.postgres_programs import environment, programs_folder
+from events.migrate import ROLE, migrate
+from tests.postgres import Database
+
+PATIENCE = 120.0
+
+
+async def dump(database: Database, file: Path, *, plain: bool = False) -> None:
+    """Dumps a database, as its owner, beside whatever runs on it; `plain` as text that can be searched."""
+    form = f"--format={'plain' if plain else 'custom'}"
+    await _run("pg_dump", form, "--no-owner", f"--file={file}", f"--dbname={database.owner_url}")
+
+
+async def restore(file: Path, database: Database) -> None:
+    """Restores a dump into an empty database, of another cluster too, and migrates it."""
+    owner = await asyncpg.connect(database.owner_url)
+    try:
+        if not await owner.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", ROLE):
+            await owner.execute(f"CREATE ROLE {ROLE} NOLOGIN")
+    finally:
+        await owner.close()
+    await _run(
+        "pg_restore",
+        "--no-owner",
+        "--exit-on-error",
+        "--single-transaction",
+        f"--dbname={database.owner_url}",
+        str(file),
+    )
+    await migrate(database.owner_url, LOGIN)
+
+
+async def _run(program: str, *arguments: str) -> None:
+    running = await asyncio.create_subprocess_exec(
+        programs_folder() / program, *arguments, env=environment(), stderr=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(PATIENCE):
+        _, said = await running.communicate()
+    assert running.returncode == 0, said.decode()
