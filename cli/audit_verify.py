@@ -19,6 +19,7 @@ from cli.pace import Pace
 from cli.parameters import Config, Json
 from cli.settings import Settings
 from cli.settings_sources import load
+from cli.settings_values import mask_url
 from cli.tables import printable
 from events.errors import SettingsError
 
@@ -101,7 +102,8 @@ async def _verified(
                 return await verifier.run_batch(batch, shown.show)
             progress = None if resume is None else _kept(resume)
             if progress is None:
-                progress = await verifier.begin(0 if since is None else await _position(since, evidence))
+                after = 0 if since is None else await _position(since, evidence)
+                progress = await verifier.begin(after)
             elif progress.origin != verifier.origin:
                 raise SettingsError(
                     f"{resume} is of another log, or of one before a fork: delete it to begin anew"
@@ -128,7 +130,7 @@ async def _opened(
     from storage.object_store import open_store
 
     trusted = _trusted(keys, config)
-    witnessed = [(place, signed) for place in witnesses for signed in await kept_by(place)]
+    witnessed = [(mask_url(place), signed) for place in witnesses for signed in await kept_by(place)]
     store = open_store(storage_of(settings))
     try:
         async with open_database(settings) as logins:

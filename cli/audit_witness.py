@@ -5,6 +5,7 @@ from typing import Final
 
 import aiohttp
 
+from cli.settings_values import mask_url
 from events.audit.note import MalformedNote, Note, parse_note, parse_notes
 from events.audit.records import Signed, parse_signed
 from events.errors import SettingsError
@@ -38,13 +39,13 @@ def _kept(place: str, texts: list[str]) -> list[Signed]:
     except MalformedNote as error:
         raise _unreadable(place, error) from error
     if not kept:
-        raise SettingsError(f"the witness {place} has no checkpoints")
+        raise SettingsError(f"the witness {mask_url(place)} has no checkpoints")
     return kept
 
 
 def _unreadable(place: str, error: Exception) -> SettingsError:
     reason = str(error) or type(error).__name__
-    return SettingsError(f"the witness {place} has no checkpoints that can be read: {reason}")
+    return SettingsError(f"the witness {mask_url(place)} has no checkpoints that can be read: {reason}")
 
 
 def _read(place: Path) -> list[str]:

@@ -34,6 +34,17 @@ AT_ONCE: Final = 3
 """Bodies hashed side by side."""
 CREATED: Final = (FileCreated.__name__,)
 CLOSED: Final = (BatchCompleted.__name__, BatchCancelled.__name__, BatchExpired.__name__)
+DAMAGED: Final = (
+    ResultsDamaged,
+    InputChanged,
+    BadIndex,
+    UnknownEvent,
+    msgspec.MsgspecError,
+    LookupError,
+    ArithmeticError,
+    ValueError,
+)
+"""What comes of making results from a log of which anything may have been changed."""
 INLINE_BYTES: Final = 32 << 10
 """What is hashed faster than a thread takes it over."""
 
@@ -175,35 +186,33 @@ class Contents:
         """Makes the result files of a batch again, and compares them byte by byte."""
         end = decode(row.type, row.data)
         assert isinstance(end, BatchCompleted | BatchCancelled | BatchExpired)
-        batch = await self._batch(row.stream_id)
+        try:
+            batch = await self._batch(row.stream_id)
+        except DAMAGED as error:
+            self._doubt(row, None, str(error))
+            return
         if batch is None or not batch.total:
             return
         files = {True: end.output_file_id, False: end.error_file_id}
         compared = {of: await self._comparison(file) for of, file in files.items() if file is not None}
-        told = ""
         try:
             async for stretch in result_lines(self._log, self._store, row.stream_id, batch):
                 for succeeded, _, text in stretch.by_file():
-                    comparison = compared.get(succeeded)
-                    if comparison is not None:
+                    if (comparison := compared.get(succeeded)) is not None:
                         await comparison.take(text)
                     elif files[succeeded] is None:
-                        told = f"{row.stream_id} has results of a kind that it names no file of"
+                        raise ResultsDamaged(f"{row.stream_id} names no file of some of its results")
+            for succeeded, comparison in compared.items():
+                if comparison is not None and not await comparison.ended():
+                    told = f"file {files[succeeded]} is not what the results recorded of {row.stream_id} give"
+                    self._doubt(row, files[succeeded], told)
         except (ResultsErased, ObjectMissing):
             return
-        except (ResultsDamaged, InputChanged, BadIndex) as error:
-            self._doubt(row, files[True] or files[False] or "", str(error))
-            return
-        for succeeded, comparison in compared.items():
-            if comparison is not None and not await comparison.ended():
-                told = f"file {files[succeeded]} is not what the results recorded of {row.stream_id} give"
-                self._doubt(row, files[succeeded] or "", told)
-                return
-        if told:
-            self._doubt(row, "", told)
+        except DAMAGED as error:
+            self._doubt(row, None, str(error))
         self._looked.results += 1
 
-    def _doubt(self, row: LogRow, file: str, told: str) -> None:
+    def _doubt(self, row: LogRow, file: str | None, told: str) -> None:
         self._looked.doubts.append(Doubt(row.stream_id, file, row.position, told))
 
     async def _comparison(self, file_id: str) -> "_Comparison | None":

@@ -100,7 +100,9 @@ def report_of(progress: Progress) -> Report:
     ]
     looked = progress.looked
     lacking = {stream for _, stream, _, _ in progress.odd}
-    contents = name_contents(looked.faults, looked.doubts, progress.of_events, lacking, near)
+    contents = name_contents(
+        looked.faults, looked.doubts, progress.of_events, lacking, explanations.last, near
+    )
     events = [explanations.complete(defect) for defect in progress.of_events]
     defects = [*progress.named, *events, *contents, *progress.models, *odd]
     return Report(

@@ -4,6 +4,7 @@ Whoever checks (verify, replay, an export) takes every column of a row, `LogRow`
 reads anything.
 """
 
+import struct
 from datetime import datetime
 from hashlib import sha256
 from typing import Final
@@ -102,5 +103,5 @@ def line_root_of(lines: bytes, salt: bytes, body: bytes) -> tuple[str, int]:
             raise LinesDamaged(f"the lines have {len(block)} bytes, and not the {size} of their facts")
         results = [result for _, _, result in facts.results(block)]
         return root_digest(facts.lines, results, salt), size
-    except (msgspec.MsgspecError, zstandard.ZstdError, OverflowError, ValueError) as error:
+    except (msgspec.MsgspecError, zstandard.ZstdError, struct.error, OverflowError, ValueError) as error:
         raise LinesDamaged(str(error)) from error

@@ -87,8 +87,17 @@ class Evidence:
         return {row["position"]: Place(row["stream_id"], row["version"]) for row in rows}
 
     async def since(self, moment: datetime) -> int:
-        """The last position that was recorded before a moment."""
-        return cast(int, await self._value("since", moment))
+        """The last position that was recorded before a moment; times go up with positions, but for clocks
+        that were set."""
+        low, high = 0, cast(int, await self._value("head"))
+        while low < high:
+            middle = (low + high + 1) // 2
+            recorded = cast(datetime | None, await self._value("recorded_from", middle))
+            if recorded is not None and recorded < moment:
+                low = middle
+            else:
+                high = middle - 1
+        return low
 
     async def bodies(self, event_ids: Sequence[UUID]) -> AsyncGenerator[Body, None]:
         """The attachments of these events, by event id and place."""

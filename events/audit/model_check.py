@@ -86,7 +86,8 @@ class StreamCheck:
     @property
     def ahead(self) -> bool:
         """Whether the row has seen events that are not there."""
-        return self.row is not None and self.row.version > self.version
+        row = self.row
+        return row is not None and (row.version > self.version or row.hidden > derived(self.state)[2])
 
     def defect(self) -> Defect | None:
         """What is wrong with the row, if anything; for a stream that is whole."""

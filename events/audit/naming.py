@@ -151,6 +151,9 @@ class Explanations:
             if defect.kind in ("event_deleted", "event_changed", "tail_cut", "history_rewritten"):
                 first = defect.position or 1
                 self._gone.append((first, defect.upto or first))
+        self.last = max((upto for _, upto in self._gone), default=0)
+        """The last position of an event that is gone: what it told, such as that a file was deleted, nobody
+        knows now."""
         self._left = [upto - first + 1 for first, upto in self._gone]
 
     def explain(self, stream: str, after: int = 0, before: int | None = None) -> bool:

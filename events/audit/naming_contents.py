@@ -27,21 +27,32 @@ class Doubt(msgspec.Struct, frozen=True):
     """A file of results that is not what the attachments of its batch give, where nothing else is wrong."""
 
     batch: str
-    file: str
+    file: str | None
     position: int
     told: str
 
 
 def name_contents(
-    faults: Sequence[Fault], doubts: Sequence[Doubt], events: Sequence[Defect], odd: Set[str], near: Around
+    faults: Sequence[Fault],
+    doubts: Sequence[Doubt],
+    events: Sequence[Defect],
+    odd: Set[str],
+    gone: int,
+    near: Around,
 ) -> Iterator[Defect]:
     """The defects of bodies. What hangs on an event that is itself not what was sealed, or on another body
-    that is not, is no defect of its own: `events` are those of events, `odd` the streams that lack some."""
+    that is not, is no defect of its own: `events` are those of events, `odd` the streams that lack some.
+    What is missing may be so by right where a later event is gone, at `gone` the last of them."""
     wrong = {
         position for defect in events for position in (defect.position, defect.upto) if position is not None
     }
     touched = {defect.stream for defect in events} | odd
-    faults = [fault for fault in faults if fault.position not in wrong]
+    touched |= {fault.stream for fault in faults} | {fault.key for fault in faults}
+    faults = [
+        fault
+        for fault in faults
+        if fault.position not in wrong and (fault.found is not None or fault.position > gone)
+    ]
     by_expected = {(fault.what, fault.expected): fault for fault in faults}
     paired: set[str] = set()
     for fault in faults:
@@ -51,7 +62,6 @@ def name_contents(
         if other is not None:
             paired.add(other.key)
         yield _named(fault, other, near)
-    touched |= {fault.stream for fault in faults} | {fault.key for fault in faults}
     for doubt in doubts:
         if doubt.batch not in touched and doubt.file not in touched:
             after, before = near(doubt.position)

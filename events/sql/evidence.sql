@@ -14,9 +14,13 @@ FROM events WHERE stream_id = $1 AND version > $2 ORDER BY version LIMIT $3
 -- Whose the events at some positions are.
 SELECT position, stream_id, version FROM events WHERE position = ANY ($1::bigint[])
 
--- name: since
--- The last position that was recorded before a time. Times go up with positions, but for clocks that were set.
-SELECT coalesce(max(position), 0) FROM events WHERE recorded_at < $1
+-- name: head
+-- The last position of the log.
+SELECT coalesce(max(position), 0) FROM events
+
+-- name: recorded_from
+-- When the first event at or behind a position was recorded.
+SELECT recorded_at FROM events WHERE position >= $1 ORDER BY position LIMIT 1
 
 -- name: attachments
 -- The attachments of some events.
@@ -59,8 +63,10 @@ FROM events WHERE stream_id = ANY ($1::text[]) ORDER BY stream_id, version
 
 -- name: stray_models
 -- The next rows of read models, and whether their streams have a first event.
-SELECT m.id, m.kind, EXISTS (SELECT 1 FROM events e WHERE e.stream_id = m.id) AS known
-FROM read_models m WHERE m.id > $1 ORDER BY m.id LIMIT $2
+SELECT m.id, m.kind, first.position IS NOT NULL AS known
+FROM (SELECT id, kind FROM read_models WHERE id > $1 ORDER BY id LIMIT $2) m
+LEFT JOIN LATERAL (SELECT e.position FROM events e WHERE e.stream_id = m.id LIMIT 1) first ON true
+ORDER BY m.id
 
 -- name: stray_attachments
 -- The next attachments, and whether an event has recorded as many.

@@ -1,0 +1,85 @@
+"""No false alarm: logs of servers that died again and again are verified, while they run and after."""
+
+import asyncio
+from pathlib import Path
+from random import Random
+
+import aiohttp
+import pytest
+
+from cli.embedded.data_folder import audit_key_file
+from engine.audit.checkpoints import Trust
+from engine.audit.progress import Report
+from engine.audit.signer import parse_private_keys
+from engine.audit.verifier import Verifier
+from events.audit.evidence import Evidence
+from events.database import Database
+from events.incarnation import current_incarnation
+from events.postgres_log import PostgresLog
+from storage.local_folder import LocalFolder
+from tests.chaos.checker import Kill
+from tests.chaos.history import History
+from tests.chaos.mill import Mill, mill
+from tests.chaos.patient_client import PatientClient
+from tests.chaos.seed import SEED
+from tests.chaos.test_histories import SETTINGS, kill_again_and_again, lived
+from tests.chaos.watch import watching
+from tests.engine.audit.sealed_log import shown_to_nobody
+from tests.upstream import LedgerUpstream
+
+KILLS = 3
+"""At most, in a round."""
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("rounds", [50])
+async def test_a_log_is_clean_after_any_history_and_while_it_is_made(
+    rounds: int,
+    tmp_path: Path,
+    upstream: LedgerUpstream,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    upstream.latency = 0.05
+    alarms, reports = [], []
+    kills: list[Kill] = []
+    async with (
+        mill(tmp_path / "data", upstream.url, **SETTINGS) as serving,
+        aiohttp.ClientSession() as session,
+    ):
+        client = PatientClient(serving, session)
+        for number in range(rounds):
+            async with watching(client) as watch:
+                histories = [History(f"{SEED}-{number}-{n}", client, watch) for n in range(3)]
+                done = asyncio.Event()
+                async with asyncio.TaskGroup() as group:
+                    dice = Random(f"{SEED}-{number}")
+                    group.create_task(kill_again_and_again(serving, dice, kills, KILLS, done))
+                    await lived(histories)
+                    done.set()
+            report = await verified(serving)
+            reports.append(report)
+            alarms += [(number, defect) for defect in report.defects]
+    last = reports[-1]
+    with capsys.disabled():
+        print(
+            f"\nseed {SEED}: {rounds} verifications, {len(kills)} kills; the last one of {last.events:,} "
+            f"events, {last.checkpoints} checkpoints, {last.files} files, {last.erased} attachments erased"
+        )
+    assert alarms == []
+    assert last.sealed > 0
+
+
+async def verified(serving: Mill) -> Report:
+    """What a verification of the running server's log finds."""
+    keys = parse_private_keys(audit_key_file(serving.folder).read_text())
+    database = await Database.open(serving.database)
+    store = LocalFolder(serving.files)
+    try:
+        trust = Trust([key.public for key in keys])
+        incarnation = await current_incarnation(database)
+        verifier = Verifier(Evidence(database), PostgresLog(database), store, incarnation, trust)
+        return await verifier.run(await verifier.begin(), shown_to_nobody)
+    finally:
+        await store.close()
+        await database.close()
