@@ -46,6 +46,7 @@ COMMANDS = (
     Command("files", "cli.remote.files:app", "See and move the files of a running server."),
     Command("limits", "cli.remote.limits:limits", "Show what a project may have on a running server."),
     Command("keys", "cli.keys:app", "Make, list and revoke the keys of projects."),
+    Command("projects", "cli.projects:app", "Delete all that a project has."),
     Command("webhooks", "cli.webhooks:app", "Say who is told of the ends of batches."),
     Command("audit", "cli.audit:app", "Prove what the log says: verification, keys, checkpoints, proofs."),
     Command("log", "cli.log:app", "Find what a restore left out, and begin a new incarnation."),
