@@ -1,6 +1,7 @@
-"""A backup of the database and its restore, as `docs/how-to/back-up-and-restore.md` has them."""
+"""Backups, made and restored as `docs/how-to/back-up-and-restore.md` has it, and what they have of a text."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -36,6 +37,17 @@ async def restore(file: Path, database: Database) -> None:
         str(file),
     )
     await migrate(database.owner_url, LOGIN)
+
+
+def traces(marker: str, *places: Path) -> list[Path]:
+    """The files in which a text stands, as it is or in hex, as dumps have bytes."""
+    wanted = marker.encode(), marker.encode().hex().encode()
+    return [path for path in _files(*places) if any(text in path.read_bytes() for text in wanted)]
+
+
+def _files(*places: Path) -> Iterator[Path]:
+    for place in places:
+        yield from (place,) if place.is_file() else (path for path in place.rglob("*") if path.is_file())
 
 
 async def _run(program: str, *arguments: str) -> None:

@@ -19,6 +19,7 @@ from events.log import Row
 from events.upload import Upload, UploadCancelled, UploadCompleted, UploadEvent, UploadExpired
 from storage.store import ObjectMissing, StorageUnavailable
 from storage.sweep import sweep
+from tests.backup import dump, traces
 from tests.engine.recorded import PROJECT, RecordedBatch, World, request_line, world_on
 from tests.postgres import Database
 from tests.storage.bodies import body_of
@@ -242,3 +243,26 @@ async def test_storage_that_is_away_is_asked_again(world: World, monkeypatch: py
     await erase(world)
 
     assert not await stored(world, file_id)
+
+
+async def test_no_text_of_deleted_files_is_left_in_a_dump_or_in_storage(
+    world: World, database: Database, tmp_path: Path
+) -> None:
+    marker = uuid4().hex
+    line = request_line(0).replace(b"line-0", marker.encode())
+    batch = await world.batch([line, line.replace(b"-0", b"-1")])
+    await batch.record_lines([0])
+    await batch.cancel()
+    assert await Finalizer(world.journal, world.store, world.options).finalize(batch.id)
+    state, objects = await batch.state(), tmp_path / "objects"
+    assert len(traces(marker, objects)) == 2  # the input, and the line that never ran
+
+    for file_id in (batch.input_file_id, state.output_file_id, state.error_file_id):
+        assert file_id is not None
+        await world.delete_file(file_id)
+    await erase(world)
+
+    await dump(database, tmp_path / "dump", plain=True)
+    assert batch.id.encode() in (tmp_path / "dump").read_bytes()
+    assert await bodies(batch) == 0
+    assert traces(marker, objects, tmp_path / "dump") == []
