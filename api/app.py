@@ -10,6 +10,7 @@ from api.azure_paths import AzurePaths
 from api.batches import batches, retry, validation
 from api.batches import events as batch_events
 from api.batches import failures as batch_errors
+from api.batches import history as batch_history
 from api.batches import line as batch_line
 from api.batches import results as batch_results
 from api.errors import answer_error
@@ -36,6 +37,7 @@ def create_app(services: ApiServices) -> Litestar:
             batches.retrieve_batch,
             batches.cancel_batch,
             batch_events.list_events,
+            batch_history.list_history,
             batch_results.stream_results,
             batch_errors.list_errors,
             batch_line.retrieve_line,

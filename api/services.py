@@ -26,6 +26,8 @@ DRY_RUNS = 4
 """Inputs that are checked at once, each of which may lie in the spill folder meanwhile."""
 FAILURE_READS = 2
 """Batches whose failures are read at once."""
+HISTORY_READS = 4
+"""Batches whose events are read from the first on at once."""
 ARRIVALS = 32
 """Files and parts that come in at once; each holds a MiB or two."""
 ARRIVALS_EACH = 16
@@ -86,6 +88,7 @@ class ApiServices(msgspec.Struct, frozen=True):
     searches: Slots = msgspec.field(default_factory=lambda: Slots(SEARCHES))
     dry_runs: Slots = msgspec.field(default_factory=lambda: Slots(DRY_RUNS))
     failure_reads: Slots = msgspec.field(default_factory=lambda: Slots(FAILURE_READS))
+    history_reads: Slots = msgspec.field(default_factory=lambda: Slots(HISTORY_READS))
     arrivals: Slots = msgspec.field(default_factory=lambda: Slots(ARRIVALS, ARRIVALS_EACH))
     turns: Turns = msgspec.field(default_factory=Turns)
     rates: Rates = msgspec.field(default_factory=Rates)

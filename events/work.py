@@ -5,6 +5,7 @@ so nothing old can match.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Final, cast
 from uuid import UUID, uuid4
 
@@ -18,6 +19,7 @@ from events.log import Leadership, Phase
 from events.statements import load_statements
 
 _SQL: Final = load_statements("events", "sql/work.sql")
+MOST_WAITS: Final = 1000
 
 
 class OpenBatch(msgspec.Struct, frozen=True):
@@ -112,6 +114,14 @@ class Held(msgspec.Struct, frozen=True):
     token: UUID
 
 
+class Wait(msgspec.Struct, frozen=True):
+    """What a batch waited for, in the dispatcher's words; `ended` is None while it waits."""
+
+    reason: str
+    began: datetime
+    ended: datetime | None
+
+
 class WorkBoard:
     """One call each; nothing is locked across two."""
 
@@ -131,6 +141,12 @@ class WorkBoard:
         async with self._database.reading() as connection:
             rows = await connection.fetch(_SQL["open_batches_of"], project_id)
         return [msgspec.convert(dict(row), OpenBatch) for row in rows]
+
+    async def waits(self, batch_id: str) -> list[Wait]:
+        """What a batch has waited for, also when it has ended: the last `MOST_WAITS` of it, in order."""
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(_SQL["waits"], batch_id, MOST_WAITS)
+        return [Wait(row["reason"], row["began_at"], row["ended_at"]) for row in reversed(rows)]
 
     async def holds_input(self, file_id: str) -> bool:
         """Whether a batch that has not ended reads this file."""

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 from litestar import post, route
 from litestar.params import FromPath
 
+from api.batches.past import moment_of, past_batch
 from api.batches.request import BatchRequest, parse_batch_request
 from api.body import whole_body
 from api.errors import ApiError, no_such_batch
@@ -75,11 +76,11 @@ async def list_batches(request: ApiRequest) -> ListObject[BatchObject]:
 
 @route("/batches/{batch_id:str}", http_method=READ, status_code=200, opt=needs("read"))
 async def retrieve_batch(request: ApiRequest, batch_id: FromPath[str]) -> BatchObject:
-    """`GET /v1/batches/{batch_id}`"""
-    services = services_of(request)
+    """`GET /v1/batches/{batch_id}`, with `at` as it was at a moment"""
+    services, moment = services_of(request), moment_of(request.query_params)
     with looking_for(batch_id, no_such_batch(batch_id)):
         seen = await services.journal.models.get(Batch, batch_id, request.auth.project_id)
-    return await shown_batch(services, seen)
+    return await (shown_batch(services, seen) if moment is None else past_batch(services, seen, moment))
 
 
 @post("/batches/{batch_id:str}/cancel", status_code=200, opt=needs("write"))

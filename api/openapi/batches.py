@@ -2,9 +2,10 @@
 
 from typing import Final
 
-from api.batches import batches, events, failures, line, results, retry
+from api.batches import batches, events, failures, history, line, results, retry
 from api.batches.cursor import MARK
 from api.batches.events import EVENTS_PER_PAGE, MOST_EVENTS, BatchEventObject
+from api.batches.past import AT_PATTERN
 from api.openapi import samples
 from api.openapi.entry import JSON, Answer, Body, Entry, Example, Parameter, Refused, Schema
 from api.openapi.parts import (
@@ -92,8 +93,26 @@ def entries(options: ApiOptions) -> tuple[Entry, ...]:
             handler=batches.retrieve_batch,
             tag=_TAG,
             summary="Retrieve a batch",
+            says="With `at`, which is batchmill's own, as it was at a moment.",
+            parameters=(
+                Parameter(
+                    name="at",
+                    schema={"type": "string", "pattern": AT_PATTERN},
+                    says="A time, as Unix seconds or in ISO 8601 (of UTC, unless it says otherwise); or the "
+                    "`id` of an event of the batch: as it was after that. Default: now.",
+                ),
+            ),
+            refuses={
+                400: Refused(codes=("invalid_type",), otherwise=HEAD),
+                404: Refused(otherwise="There is no such batch, or it had not been created then."),
+            },
             gives={"file_id": "/output_file_id"},
-            examples={"done": Example(says="A batch that has ended.", answer=samples.DONE_BATCH)},
+            examples={
+                "done": Example(says="A batch that has ended.", answer=samples.DONE_BATCH),
+                "past": Example(
+                    says="As it was after its second event.", query={"at": "2"}, answer=samples.STARTED_BATCH
+                ),
+            },
         ),
         Entry(
             handler=batches.cancel_batch,
@@ -142,6 +161,18 @@ def entries(options: ApiOptions) -> tuple[Entry, ...]:
                     answer=list_object(samples.EVENTS, has_more=True),
                 ),
                 "stream": Example(says="All of them, as they happen.", media=_SSE, answer=_STREAMED),
+            },
+        ),
+        Entry(
+            handler=history.list_history,
+            tag=_TAG,
+            summary="The time line of a batch",
+            says="Batchmill's own. What happened, who caused it and why, and how long the batch waited for "
+            "what: moments, and stretches between them. For people; programs read the events.",
+            examples={
+                "done": Example(
+                    says="A batch that has ended.", answer=list_object(samples.HISTORY, has_more=False)
+                )
             },
         ),
         Entry(

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from api.batches.events import BatchEventObject
 from api.batches.failures import CauseObject
+from api.batches.history import HistoryEntryObject
 from api.batches.line import InputObject, LineObject, OutcomeObject
 from api.limits import LargestObject, LimitObject, LimitsObject, WaitingObject
 from api.model_source import ModelObject
@@ -27,6 +28,7 @@ from api.wire import (
     ValidationObject,
 )
 from events.batch import BatchStarted
+from events.history import Name
 
 ENDPOINT: Final = "/v1/chat/completions"
 BATCH: Final = "batch_4e1c9b7d2f60485a93c8d0e5a7b61f24"
@@ -106,6 +108,15 @@ DONE_BATCH: Final = replace(
     usage=UsageObject(16, InputTokensDetails(0), 4, OutputTokensDetails(0), 20),
     batchmill=Live(None, None, None, None),
 )
+STARTED_BATCH: Final = replace(
+    NEW_BATCH,
+    model=MODEL,
+    status="in_progress",
+    in_progress_at=WHEN + 1,
+    usage=UsageObject(0, InputTokensDetails(0), 0, OutputTokensDetails(0), 0),
+    request_counts=RequestCounts(3, 0, 0),
+    batchmill=Live(None, 3, None, None),
+)
 CANCELLING_BATCH: Final = replace(
     NEW_BATCH,
     id=RUNNING,
@@ -145,6 +156,43 @@ EVENTS: Final = (
         actor=None,
         data=Raw(encode(BatchStarted(3, MODEL, estimated_tokens=99))),
     ),
+)
+
+
+def _entry(
+    id: str,
+    name: Name,
+    began: float,
+    seconds: float,
+    text: str,
+    actor: str | None = None,
+    event: str | None = None,
+    why: str | None = None,
+) -> HistoryEntryObject:
+    return HistoryEntryObject(
+        id=id,
+        name=name,
+        began_at=WHEN + began,
+        ended_at=WHEN + began + seconds,
+        seconds=seconds,
+        text=text,
+        why=why,
+        actors=() if actor is None else (actor,),
+        first_event=event,
+        last_event=event,
+    )
+
+
+_DONE: Final = "every line has an outcome"
+HISTORY: Final = (
+    _entry("1", "created", 0.125, 0.0, f"{ENDPOINT} of {FILE} within 24h", KEY, "1"),
+    _entry("2", "planning", 0.125, 0.875, "its input is validated"),
+    _entry("3", "validated", 1.0, 0.0, f"3 lines for model {MODEL}", "planner", "2"),
+    _entry("4", "queued", 1.0, 0.25, "until the first line is sent"),
+    _entry("5", "running", 1.25, 58.5, "2 lines succeeded, 1 failed, in 1 flush", "worker-1", "3"),
+    _entry("6", "finalizing", 60.0, 0.0, "nothing more is recorded", "finalizer", "4", _DONE),
+    _entry("7", "writing_files", 60.0, 1.0, "its result files are written"),
+    _entry("8", "completed", 61.0, 0.0, f"output {OUTPUT}, errors {ERRORS}", "finalizer", "5"),
 )
 
 MESSAGE: Final = "This model takes 4096 tokens at most; yours are 5120."

@@ -9,6 +9,7 @@ from cli.batch_view import BatchView
 from cli.exit_codes import ExitCode
 from cli.parameters import BatchId, Interval, Json, Limit, Url
 from cli.remote.client import Server, connect, decode, json_text
+from cli.remote.history import history, moment
 from cli.remote.inside import errors, events, line, results
 from cli.remote.uploads import FileView, upload
 from cli.remote.watching import display, exit_code_for, watch_to_the_end
@@ -47,12 +48,24 @@ def list_batches(*, limit: Limit = 20, url: Url = None, json: Json = False) -> N
 
 
 @app.command
-def show(batch_id: BatchId, /, *, url: Url = None, json: Json = False) -> None:
+def show(
+    batch_id: BatchId,
+    /,
+    *,
+    at: Annotated[
+        str | None, Parameter(help="As it was at a time, or after the event of this id (see `events`).")
+    ] = None,
+    url: Url = None,
+    json: Json = False,
+) -> None:
     """Show one batch: its counts, files, errors, and why it waits.
 
     $ batchmill batches show batch_0123456789abcdef
+    $ batchmill batches show batch_0123456789abcdef --at 2026-11-26T12:00
+    $ batchmill batches show batch_0123456789abcdef --at 3
     """
-    _print_batch(connect(url).get("batches", batch_id), json=json)
+    query = {} if at is None else {"at": moment(at)}
+    _print_batch(connect(url).get("batches", batch_id, **query), json=json)
 
 
 @app.command
@@ -157,7 +170,7 @@ def retry(
     return _created(server, server.post("batches", batch_id, "retry", body=body), watch, interval, json=json)
 
 
-for _look in (events, errors, line, results):
+for _look in (events, history, errors, line, results):
     app.command(_look)
 
 

@@ -69,9 +69,9 @@ class Server:
         self._key = key
         self._timeout = timeout
 
-    def get(self, *path: str) -> bytes:
+    def get(self, *path: str, **query: str) -> bytes:
         """The JSON text of one answer, such as `get("batches", "batch_1")`."""
-        return self._ask("GET", _target(*path))
+        return self._ask("GET", _target(*path, **query))
 
     def post(self, *path: str, body: Mapping[str, object] | None = None) -> bytes:
         """The JSON text of the answer; without `body` an empty one is sent."""

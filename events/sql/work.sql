@@ -34,6 +34,10 @@ CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE worker IS NOT NULL) AS held,
 WHERE b.project_id = $1
 ORDER BY b.created_at, b.batch_id
 
+-- name: waits
+-- What a batch has waited for, the last first.
+SELECT reason, began_at, ended_at FROM batch_waits WHERE batch_id = $1 ORDER BY began_at DESC LIMIT $2
+
 -- name: lend_hand
 -- Takes a batch in hand, unless another has shown within a lease that it has; no row: another has.
 UPDATE batch_work SET helper = $2, helped_at = clock_timestamp()

@@ -17,8 +17,8 @@ from tests.api.test_webhook_endpoints import hearing
 
 DOCUMENT: dict[str, Any] = msgspec.json.decode(description(OPTIONS))
 EXAMPLES = [(operation, name) for operation in operations(DOCUMENT) for name in operation.examples()]
-OWN_TO_EACH = re.compile(r"(_|^)(id|ids|at|by|secret|hint|actor|worker)$")
-"""Names of fields that are other in each world: ids, times, and what is made by chance."""
+OWN_TO_EACH = re.compile(r"(_|^)(id|ids|at|by|secret|hint|actor|actors|worker|seconds|text)$")
+"""Names of fields that are other in each world: ids, times, what is made by chance, what tells of these."""
 OF_A_SERVER = ("retrieveLimits", "describeApi")
 """Operations that tell what a server is set to: their examples are one's of many."""
 

@@ -23,6 +23,7 @@ NEEDED: dict[str, Scope] = {
     "POST /v1/batches/{batch_id}/cancel": "write",
     "GET /v1/batches/{batch_id}/errors": "read",
     "GET /v1/batches/{batch_id}/events": "read",
+    "GET /v1/batches/{batch_id}/history": "read",
     "GET /v1/batches/{batch_id}/lines/{custom_id}": "read",
     "GET /v1/batches/{batch_id}/results": "read",
     "POST /v1/batches/{batch_id}/retry": "write",

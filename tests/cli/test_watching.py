@@ -10,7 +10,7 @@ from cli.remote.watching import watch_to_the_end
 class Silent(Server):
     """A server that never answers."""
 
-    def get(self, *path: str) -> bytes:
+    def get(self, *path: str, **query: str) -> bytes:
         raise ServerUnreachable("nobody there")
 
 

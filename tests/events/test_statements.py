@@ -8,7 +8,7 @@ import pytest
 from events.statements import load_statements
 
 FILES = sorted(file.name for file in resources.files("events").joinpath("sql").iterdir())
-SOURCE = "\n".join(path.read_text() for path in Path("events").glob("*.py"))
+SOURCE = "\n".join(path.read_text() for path in Path("events").rglob("*.py"))
 
 
 @pytest.mark.parametrize("file", FILES)
