@@ -7,11 +7,10 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
@@ -21,7 +20,9 @@ from cli.serve import serve_until_stopped
 from cli.settings import Settings
 from cli.settings_sources import load
 from events.errors import SettingsError
-from events.event import RecordedEvent
+
+if TYPE_CHECKING:
+    from events.history import Entry
 
 LINES: Final = 2_000
 LATENCY: Final = 0.03
@@ -110,10 +111,10 @@ async def _show(
         batch = await asyncio.to_thread(run_batch, url, key, files, report.step, show, stopping.is_set)
     if batch is None:
         return ExitCode.INTERRUPTED
-    async with _events(settings, batch.id) as events:
-        report.results(files)
-        report.figures(batch, events)
-        report.time_line(events)
+    history = await _history(settings, batch.id)
+    report.results(files)
+    report.figures(batch, history)
+    report.time_line(history)
     report.places(folder, files, kept=kept)
     report.own_use(url, key, stays=sys.stdout.isatty())
     if not sys.stdout.isatty():
@@ -135,16 +136,21 @@ def _settings(folder: Path, upstream: str, key: str) -> Settings:
     return load(flags=given, environ={}).settings
 
 
-@asynccontextmanager
-async def _events(settings: Settings, batch_id: str) -> AsyncIterator[list[RecordedEvent]]:
-    """The events of the batch, read from the log itself."""
+async def _history(settings: Settings, batch_id: str) -> "list[Entry]":
+    """What became of the batch, read from the log itself."""
     from cli.database import open_database
     from events.database import Database
+    from events.history import History
+    from events.past import whole_stream
     from events.postgres_log import PostgresLog
+
+    history = History()
 
     async with open_database(settings) as logins:
         database = await Database.open(logins.application, connections=2)
         try:
-            yield await PostgresLog(database).stream(batch_id)
+            async for event in whole_stream(PostgresLog(database), batch_id):
+                history.add(event)
         finally:
             await database.close()
+    return history.entries()

@@ -13,10 +13,9 @@ from rich.text import Text
 
 from cli.batch_view import BatchView
 from cli.demo.client import DemoFiles
-from cli.demo.time_line import time_line
 from cli.practice.answers import MODEL
 from cli.tables import printable
-from events.event import RecordedEvent
+from events.history import Entry
 
 SUCCEEDED_SHOWN: Final = 4
 FAILED_SHOWN: Final = 1
@@ -91,10 +90,10 @@ class Report:
                 )
         self._table(rows)
 
-    def figures(self, batch: BatchView, events: Sequence[RecordedEvent]) -> None:
+    def figures(self, batch: BatchView, history: Sequence[Entry]) -> None:
         """Counts, tokens and pace."""
-        at = {moment.type: moment for moment in time_line(events)}
-        seconds = (at["BatchFinalizing"].began - at["BatchStarted"].began).total_seconds()
+        at = {entry.name: entry for entry in history}
+        seconds = (at["finalizing"].began - at["validated"].began).total_seconds()
         counts = batch.counts
         self._title("Figures")
         self._table(
@@ -105,19 +104,19 @@ class Report:
             ]
         )
 
-    def time_line(self, events: Sequence[RecordedEvent]) -> None:
-        """The batch as its events, from the log."""
-        self._title("The batch as its events")
-        began = events[0].recorded_at
+    def time_line(self, history: Sequence[Entry]) -> None:
+        """What the log says of the batch."""
+        self._title("What the log says of the batch")
+        began = history[0].began
         self._table(
             [
                 (
-                    f"{moment.began.astimezone():%H:%M:%S.%f}"[:-3],
-                    f"+{(moment.began - began).total_seconds():.3f} s",
-                    moment.title,
-                    Text(moment.note, "dim"),
+                    f"{entry.began.astimezone():%H:%M:%S.%f}"[:-3],
+                    f"+{(entry.began - began).total_seconds():.3f} s",
+                    entry.name.replace("_", " "),
+                    Text(entry.text, "dim"),
                 )
-                for moment in time_line(events)
+                for entry in history
             ]
         )
 

@@ -32,7 +32,9 @@ async def test_in_a_pipe_it_shows_a_whole_batch_and_ends(tmp_path: Path) -> None
     assert re.search(r"[\d,]+ lines/s", ended.out)
     assert "\x1b" not in ended.out
     moments = re.findall(r"\+\d+\.\d{3} s +(\w+)", ended.out)
-    assert moments == ["BatchCreated", "BatchStarted", "LinesCompleted", "BatchFinalizing", "BatchCompleted"]
+    assert moments == [
+        *("created", "planning", "validated", "queued", "running", "finalizing", "writing", "completed")
+    ]
     results = [(kept / name).read_bytes().splitlines() for name in ("output.jsonl", "errors.jsonl")]
     assert [len(lines) for lines in results] == [2_000 - failed, failed]
     assert all(str(kept / name) in ended.out for name in ("requests.jsonl", "output.jsonl", "errors.jsonl"))
