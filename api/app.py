@@ -5,6 +5,7 @@ from litestar.datastructures import State
 from litestar.routes import HTTPRoute
 
 from api import health, limits, models
+from api.audit import evidence, proofs
 from api.auth import require_key
 from api.azure_paths import AzurePaths
 from api.batches import batches, retry, validation
@@ -43,6 +44,7 @@ def create_app(services: ApiServices) -> Litestar:
             batch_line.retrieve_line,
             validation.validate_input,
             retry.retry_batch,
+            evidence.export_evidence,
             files.upload_file,
             files.list_files,
             files.retrieve_file,
@@ -52,6 +54,9 @@ def create_app(services: ApiServices) -> Litestar:
             uploads.add_part,
             uploads.complete_upload,
             uploads.cancel_upload,
+            proofs.newest_checkpoint,
+            proofs.prove_events,
+            proofs.prove_consistency,
             limits.retrieve_limits,
             models.list_models,
             models.retrieve_model,

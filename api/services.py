@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from api.audit.services import AuditServices
 from api.model_source import ModelSource
 from api.open_streams import OpenStreams
 from api.rates import Limit, Rates
@@ -83,6 +84,7 @@ class ApiServices(msgspec.Struct, frozen=True):
     store: Store
     models: ModelSource
     webhooks: WebhookServices
+    audit: AuditServices
     options: ApiOptions = ApiOptions()
     streams: OpenStreams = msgspec.field(default_factory=OpenStreams)
     searches: Slots = msgspec.field(default_factory=lambda: Slots(SEARCHES))

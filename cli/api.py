@@ -39,6 +39,7 @@ def api(
 
 async def _serve(settings: Settings) -> None:
     from api.app import create_app
+    from api.audit.services import AuditServices
     from api.services import ApiServices
     from api.webhooks.services import WebhookServices
     from cli.api_parts import UpstreamModels, api_options
@@ -69,6 +70,7 @@ async def _serve(settings: Settings) -> None:
                 {route.name: RouteWatch(route.name, upstream) for route, upstream in routes}
             ),
             webhooks=WebhookServices(stack.deliveries, post, address_rule(settings), stack.webhook_key),
+            audit=AuditServices.over(stack.database, stack.store),
             options=api_options(settings, stack.spill),
         )
         server = HttpServer(create_app(services), listener, settings.drain)

@@ -56,6 +56,7 @@ async def serve_until_stopped(settings: Settings, told: Told, stopping: asyncio.
     """Serves until SIGTERM, SIGINT or `stopping`, then drains; a SIGINT after that ends the drain. `told`
     hears the URL and the first key as soon as requests are taken."""
     from api.app import create_app
+    from api.audit.services import AuditServices
     from api.services import ApiServices
     from api.webhooks.services import WebhookServices
     from cli.api_parts import UpstreamModels, api_options
@@ -82,6 +83,7 @@ async def serve_until_stopped(settings: Settings, told: Told, stopping: asyncio.
             store=stack.store,
             models=UpstreamModels(engine.watches),
             webhooks=WebhookServices(stack.deliveries, post, address_rule(settings), stack.webhook_key),
+            audit=AuditServices.over(stack.database, stack.store),
             options=api_options(settings, stack.spill),
         )
         server = HttpServer(create_app(services), listener, settings.drain)

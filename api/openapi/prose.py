@@ -30,6 +30,7 @@ TAGS: Final = [
     {"name": "Uploads", "description": "Files that come in parts."},
     {"name": "Models", "description": "What the upstreams serve."},
     {"name": "Webhooks", "description": "Who is told when a batch has ended."},
+    {"name": "Audit", "description": "Proofs of what happened, to be checked without the server."},
     {"name": "Server", "description": "The server itself: its health, its limits, and this description."},
 ]
 SECURITY_SCHEMES: Final = {

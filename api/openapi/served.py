@@ -9,7 +9,7 @@ from litestar import MediaType, Request, route
 from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 
-from api.openapi import batches, files, server, webhooks
+from api.openapi import audit, batches, files, server, webhooks
 from api.openapi.document import Operation, document, operation_of
 from api.openapi.entry import JSON, Answer, Entry, Example
 from api.request import READ
@@ -40,6 +40,7 @@ def operations(options: ApiOptions) -> Sequence[Operation]:
         *batches.entries(options),
         *files.entries(options),
         *webhooks.entries(),
+        *audit.entries(),
         *server.entries(),
         Entry(
             handler=describe_api,

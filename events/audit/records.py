@@ -79,6 +79,12 @@ class AuditRecords:
             row = await connection.fetchrow(_SQL["leaf_at"], position)
         return None if row is None else LeafOf(**row)
 
+    async def leaf_in(self, project_id: str, position: int) -> LeafOf | None:
+        """The same of an event of a project; None where it is another's, or there is none."""
+        async with self._database.reading() as connection:
+            row = await connection.fetchrow(_SQL["leaf_in"], position, project_id)
+        return None if row is None else LeafOf(**row)
+
     async def leaves_of(self, stream_id: str, *, after: int = 0, limit: int = 1000) -> list[LeafOf]:
         """The same of a stream's events with a version over `after`, in order."""
         async with self._database.reading() as connection:

@@ -6,6 +6,10 @@ SELECT position, stream_id, version, digest FROM events WHERE position >= $1 ORD
 -- What the leaf of the event at a position is made of.
 SELECT position, stream_id, version, type, digest FROM events WHERE position = $1
 
+-- name: leaf_in
+-- The same where the event is of a project.
+SELECT position, stream_id, version, type, digest FROM events WHERE position = $1 AND project_id = $2
+
 -- name: leaves_of
 -- The same of the next events of a stream.
 SELECT position, stream_id, version, type, digest FROM events WHERE stream_id = $1 AND version > $2

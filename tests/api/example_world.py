@@ -29,6 +29,7 @@ class World:
         served.start(done, lines)
         served.record(done, *(outcome(line, custom_id) for line, custom_id in enumerate("abc")))
         served.happen(done, BatchFinalizing("done"), BatchCompleted(uploads[1], uploads[2]))
+        served.seal()
         served.start(running, lines)
         size = len(lines)
         upload, unwanted = (self._upload(size) for _ in range(2))

@@ -67,6 +67,9 @@ def probes(operation: Documented) -> Iterator[Probe]:
         for told in value if isinstance(value, list) else [value]:
             if isinstance(told, str) and told in IDS:
                 yield Probe(operation, asked, f"body {field}", told)
+    for parameter, asked_for in asked.query.items():
+        if asked_for in IDS and parameter != CURSOR:
+            yield Probe(operation, asked, f"query {parameter}", str(asked_for))
     for parameter in operation.told["parameters"]:
         if parameter.get("name") == CURSOR and parameter["schema"]["type"] == "string":
             for told in ONE_OF_EACH:

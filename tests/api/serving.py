@@ -18,10 +18,14 @@ import uvicorn
 import uvloop
 
 from api.app import create_app
+from api.audit.services import AuditServices
 from api.http_protocol import EnvelopeProtocol
 from api.model_source import ModelObject, ModelsUnavailable
 from api.services import ApiOptions, ApiServices
 from api.webhooks.services import WebhookServices
+from engine.audit.sealer import Sealer
+from engine.audit.signer import KeySigner
+from engine.audit.witnesses import Witnesses
 from engine.webhooks.poster import WebhookPoster
 from events.batch import Batch, BatchEvent, BatchStarted, LinesCompleted, Usage
 from events.buses.local_bus import LocalBus
@@ -43,6 +47,7 @@ from events.work import WorkBoard
 from storage.local_folder import LocalFolder
 from storage.store import Store
 from tests.api.client import Client
+from tests.events.audit.bundle.bundles import KEY
 from tests.postgres import PostgresServer
 
 T = TypeVar("T")
@@ -107,6 +112,7 @@ class Served:
         self.journal = services.journal
         self.board = services.board
         self.models = services.models
+        self.audit = services.audit
         self.store = store
         self.rates = services.rates
         self.arrivals = services.arrivals
@@ -174,6 +180,16 @@ class Served:
         recorded = new_event(batch_id, seen.project_id, event, lines=facts, attachments=(attachment,))
         self.run(self.journal.record(Decision([recorded])))
 
+    def seal(self) -> None:
+        """Seals all that is recorded, as a leader does."""
+        self.run(self._seal())
+
+    async def _seal(self) -> None:
+        leader = await self.board.take_leadership(f"sealer {uuid4()}", None)
+        assert leader is not None
+        sealer = Sealer(self.journal, self.audit.records, self.store.real, KeySigner([KEY]), Witnesses([]))
+        await sealer.seal(await sealer.open(leader), leader)
+
     def stored(self) -> set[Path]:
         """Every file in the store's folder, drafts too."""
         return {path for path in self.folder.rglob("*") if path.is_file()}
@@ -197,6 +213,7 @@ async def listening(
         store,
         KnownModels(),
         WebhookServices(WebhookDeliveries(database), post, RULE, key),
+        AuditServices.over(database, store),
         options,
     )
     config = uvicorn.Config(

@@ -1,5 +1,6 @@
 """Bundles of real batches check, with both programs, and say what their files hold."""
 
+import tracemalloc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from engine.audit.signer import KeySigner
 from engine.audit.witnesses import Witnesses
 from engine.eraser import Eraser
 from engine.finalizer import Finalizer
+from events.audit.bundle.check import check_bundle
 from events.audit.bundle.contents import Kind
 from events.audit.bundle.export import BundleExport, LogChanged, NotSealedYet, StillRuns
 from events.audit.records import AuditRecords
@@ -209,3 +211,27 @@ async def test_no_bundle_is_made_of_a_log_that_was_changed(
         await superuser.close()
     with pytest.raises(LogChanged, match=told):
         await yard.bundle(batch.id, "digests")
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+async def test_memory_does_not_grow_with_the_lines(yard: Yard, tmp_path: Path) -> None:
+    """Of the export, and of the check without result files: it holds a byte for each line."""
+    peaks = []
+    for lines in (1_000, 50_000):
+        batch = await yard.batch(lines)
+        for first in range(0, lines, 250):
+            await batch.record_lines(range(first, first + 250), size=300)
+        await yard.finalizer.finalize(batch.id)
+        await yard.seal()
+        tracemalloc.start()
+        with (tmp_path / "evidence").open("wb") as target:
+            async for piece in yard.export.pieces(await yard.export.sealed(batch.id), "bodies"):
+                target.write(piece)
+        with (tmp_path / "evidence").open("rb") as source:
+            assert check_bundle(source, [KEY.public]).completed == lines
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        size = (tmp_path / "evidence").stat().st_size
+        print(f"{lines:,} lines: {size:,} bytes, at most {peaks[-1]:,} bytes of memory")
+    assert peaks[1] < peaks[0] + (4 << 20)

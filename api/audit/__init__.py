@@ -1,0 +1,1 @@
+"""Proofs for whoever does not want to take the server's word: checkpoints, and evidence of a batch."""
