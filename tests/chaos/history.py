@@ -28,9 +28,9 @@ ENDPOINT: Final = "/v1/chat/completions"
 DEEPEST: Final = 3
 """Batches in a row, each a retry of the one before."""
 LIKELY: Final[Mapping[str, float]] = {
-    "": 40,
+    "": 50,
     "slow 0.1": 15,
-    "slow 0.6": 15,
+    "slow 0.6": 6,
     "400": 8,
     "422": 4,
     "500": 4,
