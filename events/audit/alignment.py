@@ -134,7 +134,7 @@ class Alignment:
             leaf = self._sealed[at] if at < sealed else None
             if at < sealed:
                 pairs.append(Pair(leaf, row))
-            if row is not None or at < sealed:
+            if row != leaf or (row is None and at < sealed):
                 there = self._next_sealed + at if at < sealed else None
                 self.partings.append(Parting(position if row is not None else None, row, there, leaf))
         self._drop(rows, sealed)

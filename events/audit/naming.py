@@ -154,6 +154,9 @@ class Explanations:
         self.last = max((upto for _, upto in self._gone), default=0)
         """The last position of an event that is gone: what it told, such as that a file was deleted, nobody
         knows now."""
+        inserted = sum(defect.kind == "event_inserted" for defect in defects)
+        self._moved = inserted + sum(upto - first + 1 for first, upto in self._gone)
+        """By how many positions others may have been moved."""
         self._left = [upto - first + 1 for first, upto in self._gone]
 
     def explain(self, stream: str, after: int = 0, before: int | None = None) -> bool:
@@ -161,7 +164,8 @@ class Explanations:
         if stream in self.touched or stream in self._of:
             return True
         for at, (first, upto) in enumerate(self._gone):
-            if self._left[at] and upto > after and (before is None or first < before):
+            behind = upto + self._moved > after
+            if self._left[at] and behind and (before is None or first - self._moved < before):
                 self._left[at] -= 1
                 self._of[stream] = first
                 return True

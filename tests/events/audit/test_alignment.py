@@ -60,6 +60,13 @@ def test_leaves_of_a_missing_tile_part_with_nothing_but_missing_rows() -> None:
     assert pairs[300] == Pair(leaf(301), leaf(301))
 
 
+def test_what_stands_in_its_place_between_two_that_were_exchanged_does_not_part() -> None:
+    rows = [(number, leaf({60: 63, 63: 60}.get(number, number))) for number in range(1, 120)]
+    align, pairs = laid(rows, sealed_of(112), 50)
+    assert [one.position for one in align.partings] == [60, 63]
+    assert len(pairs) == 112
+
+
 @st.composite
 def edited(draw: st.DrawFn) -> tuple[int, list[bytes]]:
     """A log of some size after a few edits: deletions and insertions with all later ones moved, changes and

@@ -65,6 +65,7 @@ def test_an_event_that_nobody_sealed_is_inserted() -> None:
 def test_each_event_that_is_gone_explains_the_traces_of_one_stream() -> None:
     known = Explanations([Defect("event_deleted", "", position=12, upto=12)])
     assert not known.explain("batch_1", 14, 20)
+    assert Explanations([Defect("event_deleted", "", position=12, upto=12)]).explain("batch_3", 11, 12)
     assert known.explain("batch_1", 5, 20)
     assert known.explain("batch_1", 5, 20)
     assert not known.explain("batch_2", 5, 20)
