@@ -213,6 +213,10 @@ class Curl:
         heard = await self._curl(f"/batches/{ended['id']}/events", *stream)
         assert heard.body.rstrip().splitlines()[-2] == b"event: BatchCompleted"
 
+    async def extra_history(self) -> None:
+        ended = await self._ended(await self._batch())
+        assert (await self._curl(f"/batches/{ended['id']}/history")).json["data"]
+
     async def extra_results(self) -> None:
         ended = await self._ended(await self._batch())
         results = await self._curl(f"/batches/{ended['id']}/results?offset=0&limit=9")
@@ -237,6 +241,26 @@ class Curl:
     async def extra_validate(self) -> None:
         body = {"input_file_id": (await self._uploaded())["id"], "endpoint": CHAT}
         assert (await self._post("/batchmill/validate", body)).json["valid"]
+
+    async def extra_evidence(self) -> None:
+        ended = await self._ended(await self._batch())
+        evidence = await self._sealed(f"/batches/{ended['id']}/evidence")
+        assert evidence.body.startswith(b"bundle ")
+        assert ended["id"].encode() in evidence.body
+
+    async def extra_checkpoint(self) -> None:
+        await self._sealed(f"/batches/{(await self._ended(await self._batch()))['id']}/evidence")
+        assert (await self._curl("/batchmill/audit/checkpoint")).json["size"] > 1
+
+    async def extra_proof(self) -> None:
+        batch = await self._batch()
+        [proof] = (await self._sealed(f"/batchmill/audit/proof?batch_id={batch['id']}&limit=1")).json["data"]
+        assert (proof["stream_id"], proof["type"]) == (batch["id"], "BatchCreated")
+
+    async def extra_consistency(self) -> None:
+        await self._sealed(f"/batches/{(await self._ended(await self._batch()))['id']}/evidence")
+        made = (await self._curl("/batchmill/audit/consistency?from=1")).json
+        assert made["size"] > made["old_size"] == 1
 
     async def extra_limits(self) -> None:
         assert (await self._curl("/batchmill/limits")).json["object"] == "batchmill.limits"
@@ -312,6 +336,15 @@ class Curl:
             assert time.monotonic() < deadline, seen
             await asyncio.sleep(0.05)
         return seen
+
+    async def _sealed(self, path: str) -> Answer:
+        """What is answered once that is sealed which is asked for."""
+        deadline = time.monotonic() + PATIENCE
+        while (answer := await self._curl(path)).status == 409:
+            assert time.monotonic() < deadline, answer
+            await asyncio.sleep(0.1)
+        assert answer.status == 200, answer
+        return answer
 
     async def _endpoint(self, path: str = "") -> Any:
         body = {"name": "client", "url": self._hook + path, "event_types": ["batch.completed"]}

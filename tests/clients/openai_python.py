@@ -255,6 +255,10 @@ class OpenAIPython:
         )
         assert [event["type"] for event in await self._all(events)][-1] == "BatchCompleted"
 
+    async def extra_history(self) -> None:
+        ended = await self._ended((await self._batch()).id)
+        assert (await self._get(f"/batches/{ended.id}/history"))["data"]
+
     async def extra_results(self) -> None:
         ended = await self._ended((await self._batch()).id)
         path = f"/batches/{ended.id}/results?offset=0&limit=9"
@@ -281,6 +285,29 @@ class OpenAIPython:
         body = {"input_file_id": (await self._uploaded()).id, "endpoint": CHAT}
         answer = await now(self._client.post("/batchmill/validate", body=body, cast_to=dict[str, object]))
         assert (answer["valid"], answer["lines"]) == (True, 1)
+
+    async def extra_evidence(self) -> None:
+        ended = await self._ended((await self._batch()).id)
+        evidence = await self._sealed(f"/batches/{ended.id}/evidence")
+        assert evidence.content.startswith(b"bundle ")
+        assert ended.id.encode() in evidence.content
+
+    async def extra_checkpoint(self) -> None:
+        ended = await self._ended((await self._batch()).id)
+        await self._sealed(f"/batches/{ended.id}/evidence")
+        assert (await self._get("/batchmill/audit/checkpoint"))["size"] > 1
+
+    async def extra_proof(self) -> None:
+        batch = await self._batch()
+        proofs = await self._sealed(f"/batchmill/audit/proof?batch_id={batch.id}&limit=1")
+        [proof] = proofs.json()["data"]
+        assert (proof["stream_id"], proof["type"]) == (batch.id, "BatchCreated")
+
+    async def extra_consistency(self) -> None:
+        ended = await self._ended((await self._batch()).id)
+        await self._sealed(f"/batches/{ended.id}/evidence")
+        made = await self._get("/batchmill/audit/consistency?from=1")
+        assert made["size"] > made["old_size"] == 1
 
     async def extra_limits(self) -> None:
         assert (await self._get("/batchmill/limits"))["object"] == "batchmill.limits"
@@ -354,6 +381,16 @@ class OpenAIPython:
             assert time.monotonic() < deadline, batch
             await asyncio.sleep(0.05)
         return batch
+
+    async def _sealed(self, path: str) -> Any:
+        """What is answered once that is sealed which is asked for."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return await now(self._client.get(path, cast_to=httpx2.Response))
+            except openai.ConflictError:
+                assert time.monotonic() < deadline, path
+            await asyncio.sleep(0.1)
 
     async def _endpoint(self, path: str = "") -> Any:
         return await now(

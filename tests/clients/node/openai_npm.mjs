@@ -72,6 +72,16 @@ const ended = (batch) =>
     return ["completed", "failed", "expired", "cancelled"].includes(seen.status) ? seen : undefined;
   });
 
+/** What is answered once that is sealed which is asked for. */
+const sealed = (path) =>
+  until(async () => {
+    try {
+      return await client.get(path).asResponse();
+    } catch (error) {
+      if (!(error instanceof OpenAI.ConflictError)) throw error;
+    }
+  });
+
 const endpointAt = (path = "") =>
   client.webhooks.create({ name: "client", url: hook + path, event_types: ["batch.completed"] });
 
@@ -286,6 +296,10 @@ const operations = {
     });
     assert.equal((await all(events)).at(-1).type, "BatchCompleted");
   },
+  async extra_history() {
+    const { id } = await ended(await batchOf());
+    assert.ok((await client.get(`/batches/${id}/history`)).data.length > 0);
+  },
   async extra_results() {
     const { id } = await ended(await batchOf());
     const answer = await client.get(`/batches/${id}/results`, { query: { offset: 0, limit: 9 } }).asResponse();
@@ -312,6 +326,27 @@ const operations = {
     const body = { input_file_id: (await uploaded()).id, endpoint: CHAT };
     const answer = await client.post("/batchmill/validate", { body });
     assert.deepEqual([answer.valid, answer.lines], [true, 1]);
+  },
+  async extra_evidence() {
+    const { id } = await ended(await batchOf());
+    const evidence = await (await sealed(`/batches/${id}/evidence`)).text();
+    assert.ok(evidence.startsWith("bundle ") && evidence.includes(id));
+  },
+  async extra_checkpoint() {
+    const { id } = await ended(await batchOf());
+    await sealed(`/batches/${id}/evidence`);
+    assert.ok((await client.get("/batchmill/audit/checkpoint")).size > 1);
+  },
+  async extra_proof() {
+    const { id } = await batchOf();
+    const [proof, ...others] = (await (await sealed(`/batchmill/audit/proof?batch_id=${id}&limit=1`)).json()).data;
+    assert.deepEqual([proof.stream_id, proof.type, others], [id, "BatchCreated", []]);
+  },
+  async extra_consistency() {
+    const { id } = await ended(await batchOf());
+    await sealed(`/batches/${id}/evidence`);
+    const made = await client.get("/batchmill/audit/consistency", { query: { from: 1 } });
+    assert.ok(made.old_size === 1 && made.size > 1);
   },
   async extra_limits() {
     assert.equal((await client.get("/batchmill/limits")).object, "batchmill.limits");
