@@ -20,8 +20,8 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from cli.embedded.postgres import LOGIN, OWNER
 from cli.embedded.postgres_programs import NOBODY, Account, command, environment
+from tests.ports import free_ports
 from tests.postgres import ROLE_PASSWORD, Database, PostgresServer
-from tests.rabbit_node import free_ports
 
 START: Final = 60.0
 SESSIONS: Final = 4

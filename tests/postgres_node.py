@@ -19,8 +19,8 @@ import psutil
 from cli.embedded.postgres import DATABASE, OWNER, SUPERUSER
 from cli.embedded.postgres_files import make_files
 from cli.embedded.postgres_programs import command, environment, files_owner
+from tests.ports import free_ports
 from tests.postgres import Database, PostgresServer
-from tests.rabbit_node import free_ports
 
 START: Final = 120.0
 """Seconds within which a server answers, also after a crash."""

@@ -9,7 +9,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.certificate import make_certificate
+from tests.ports import free_ports
 from tests.tied import TIED
 
 START: Final = 120.0
@@ -268,15 +268,3 @@ async def running_node(server: Path) -> AsyncIterator[RabbitNode]:
             yield node
         finally:
             await node.close()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nobody listens on, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

@@ -1,6 +1,5 @@
 """What is away comes back: upstream, storage, the server. No line is lost, and who waits is told why."""
 
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,17 +11,12 @@ from tests.chaos.checker import Kill, broken_promises, results_of
 from tests.chaos.inputs import batch_of, fresh_names
 from tests.chaos.mill import Json, Mill, Refused, mill, polling
 from tests.chaos.witness import story_of
+from tests.ports import free_port
 from tests.postgres import Database
 from tests.storage.small_disk import small_disk
 from tests.upstream import LedgerUpstream, ledger_upstream
 
 __all__ = ["small_disk"]
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def waits_for(words: str) -> Callable[[Json], bool]:

@@ -12,6 +12,7 @@ from openai import AuthenticationError
 from cli.exit_codes import ExitCode
 from events.audit.note import PrivateKey
 from tests.contract.mill import KEY, chat, submit, until_ended
+from tests.ports import free_port
 from tests.serve_process import ran_here, serve_process
 from tests.upstream import ledger_upstream
 
@@ -149,11 +150,6 @@ def test_settings_may_come_from_a_file(external: dict[str, str], tmp_path: Path)
     refused = ran_here("serve", "--config", config)
     assert refused.returncode == ExitCode.USAGE
     assert "prot" in refused.stderr
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        return int(taken.getsockname()[1])
 
 
 def test_what_cannot_be_reached_is_told_in_one_line(external: dict[str, str]) -> None:
