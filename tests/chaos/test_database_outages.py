@@ -90,7 +90,9 @@ async def outage(node: PostgresNode, how: str) -> AsyncIterator[None]:
             await node.start()
 
 
-@pytest.mark.parametrize("how", ["read-only", "killed", pytest.param("stopped", marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "how", ["read-only", *(pytest.param(how, marks=pytest.mark.soak) for how in ("killed", "stopped"))]
+)
 async def test_a_database_that_is_away_for_a_while(
     tmp_path: Path,
     upstream: LedgerUpstream,
@@ -124,6 +126,7 @@ async def test_a_database_that_is_away_for_a_while(
     assert len(results_of(story.output)) == len(lines)
 
 
+@pytest.mark.soak  # as in the storm, and by the proxy
 async def test_connections_to_the_database_that_are_cut_all_at_once_time_and_again(
     tmp_path: Path, upstream: LedgerUpstream, ledger: Path, database: Database, broker: Broker
 ) -> None:

@@ -45,6 +45,7 @@ async def ended(serving: Mill, content: bytes) -> Json:
         return await polls.until_ended()
 
 
+@pytest.mark.soak  # the planner is tried with more of them
 async def test_odd_but_valid_files_run(data_folder: Path, upstream: LedgerUpstream, ledger: Path) -> None:
     async with mill(data_folder, upstream.url) as serving:
         for oddity, content_of in RUNS.items():

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import asyncpg
+import pytest
 
 from cli.embedded.postgres import LOGIN
 from tests.chaos.checker import Kill, broken_promises, in_flight, repeats, results_of
@@ -31,6 +32,7 @@ async def end_all_sessions(database: Database) -> None:
         await superuser.close()
 
 
+@pytest.mark.soak  # the log and the board are tried behind it in their rooms
 async def test_a_fleet_behind_pgbouncer_outlives_its_leader_and_its_sessions(
     tmp_path: Path,
     upstream: LedgerUpstream,

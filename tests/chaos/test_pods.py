@@ -70,6 +70,7 @@ async def test_roles_apart_do_the_same(
     assert story.polls[-1]["status"] == "completed"
 
 
+@pytest.mark.soak  # a fleet starts without one
 async def test_without_a_broker_work_is_found_by_polling(
     tmp_path: Path, upstream: LedgerUpstream, ledger: Path, database: Database
 ) -> None:
@@ -118,7 +119,8 @@ async def test_the_lines_of_a_killed_worker_run_elsewhere(
     tell(f"1 kill: {flying} lines in flight, {repeats(story)} run twice, {elsewhere}")
 
 
-@pytest.mark.parametrize("how", [pytest.param("killed", marks=pytest.mark.soak), "wiped"])
+@pytest.mark.soak  # the storm does both
+@pytest.mark.parametrize("how", ["killed", "wiped"])
 async def test_a_broker_that_dies_in_the_middle_costs_time_alone(
     tmp_path: Path,
     upstream: LedgerUpstream,

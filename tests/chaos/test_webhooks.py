@@ -49,6 +49,7 @@ async def delivered(client: PatientClient, endpoint_id: str) -> set[str]:
     return {row["batch_id"] for row in rows if row["status"] == "delivered"}
 
 
+@pytest.mark.soak  # one death of a sender is among the tests of commands
 async def test_no_message_is_lost_when_its_sender_is_killed(
     tmp_path: Path, upstream: LedgerUpstream, capsys: pytest.CaptureFixture[str]
 ) -> None:
