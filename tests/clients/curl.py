@@ -253,9 +253,9 @@ class Curl:
         assert (await self._curl("/batchmill/audit/checkpoint")).json["size"] > 1
 
     async def extra_proof(self) -> None:
-        batch = await self._batch()
-        [proof] = (await self._sealed(f"/batchmill/audit/proof?batch_id={batch['id']}&limit=1")).json["data"]
-        assert (proof["stream_id"], proof["type"]) == (batch["id"], "BatchCreated")
+        ended = await self._ended(await self._batch())
+        [proof] = (await self._sealed(f"/batchmill/audit/proof?batch_id={ended['id']}&limit=1")).json["data"]
+        assert (proof["stream_id"], proof["type"]) == (ended["id"], "BatchCreated")
 
     async def extra_consistency(self) -> None:
         await self._sealed(f"/batches/{(await self._ended(await self._batch()))['id']}/evidence")

@@ -338,7 +338,7 @@ const operations = {
     assert.ok((await client.get("/batchmill/audit/checkpoint")).size > 1);
   },
   async extra_proof() {
-    const { id } = await batchOf();
+    const { id } = await ended(await batchOf());
     const [proof, ...others] = (await (await sealed(`/batchmill/audit/proof?batch_id=${id}&limit=1`)).json()).data;
     assert.deepEqual([proof.stream_id, proof.type, others], [id, "BatchCreated", []]);
   },
