@@ -2,9 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_network
+
+import pytest
 
 from engine.webhooks.announcer import WebhookAnnouncer
 from engine.webhooks.poster import WebhookPoster
@@ -25,10 +27,11 @@ from events.webhooks.endpoint import (
     fresh_endpoint_id,
 )
 from events.webhooks.event import WEBHOOK_TYPES
-from events.webhooks.post import WebhookPost
+from events.webhooks.post import PostAnswer, WebhookPost
 from events.webhooks.public_address import AddressRule
 from events.webhooks.secret import WebhookKey
-from tests.events.stage import PROJECT, Stage
+from tests.events.stage import PROJECT, Stage, open_stage
+from tests.postgres import Database
 from tests.receiver import PATIENCE
 
 KEY = WebhookKey("the key of this installation")
@@ -37,6 +40,18 @@ KEY = WebhookKey("the key of this installation")
 def at_once(attempts: int, _: float) -> float | None:
     """A schedule without waits: five attempts."""
     return 0.0 if attempts < 5 else None
+
+
+class Saying:
+    """A post whose receiver always answers alike. `sent` counts its messages."""
+
+    def __init__(self, status: int) -> None:
+        self._status = status
+        self.sent = 0
+
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> PostAnswer:
+        self.sent += 1
+        return PostAnswer(self._status)
 
 
 class Mailroom:
@@ -120,3 +135,10 @@ class Mailroom:
             with suppress(asyncio.CancelledError):
                 await running
             await http.close()
+
+
+@pytest.fixture
+async def mailroom(database: Database) -> AsyncIterator[Mailroom]:
+    """The mailroom of a stage on a database of its own."""
+    async with open_stage(database.app_url) as stage:
+        yield Mailroom(stage)
