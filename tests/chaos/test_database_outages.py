@@ -91,7 +91,7 @@ async def outage(node: PostgresNode, how: str) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize(
-    "how", ["read-only", *(pytest.param(how, marks=pytest.mark.soak) for how in ("killed", "stopped"))]
+    "how", ["read-only", *(pytest.param(each, marks=pytest.mark.soak) for each in ("killed", "stopped"))]
 )
 async def test_a_database_that_is_away_for_a_while(
     tmp_path: Path,
