@@ -209,7 +209,8 @@ class Contents:
         except (ResultsErased, ObjectMissing):
             return
         except DAMAGED as error:
-            self._doubt(row, None, str(error))
+            of_input = isinstance(error, InputChanged)
+            self._doubt(row, batch.created.input_file_id if of_input else None, str(error))
         self._looked.results += 1
 
     def _doubt(self, row: LogRow, file: str | None, told: str) -> None:

@@ -242,6 +242,7 @@ class Verifier:
         return False
 
     async def _name(self, check: TreeCheck, progress: Progress) -> None:
+        await self._find_far(check, progress)
         positions = [parting.position for parting in check.partings if parting.position is not None]
         places = await self._evidence.places(positions)
         laid = check.wanted - 1
@@ -278,6 +279,16 @@ class Verifier:
         }
         events += [gap for gap in progress.gaps if gap.upto is None or gap.upto + 1 not in moved]
         progress.of_events = events
+
+    async def _find_far(self, check: TreeCheck, progress: Progress) -> None:
+        """Looks whether what stands behind a gap, far from all that was sealed, is an event that is gone."""
+        gone = {parting.sealed for parting in check.partings if parting.sealed is not None}
+        told = {parting.position for parting in check.partings}
+        for gap in progress.gaps if gone else ():
+            assert gap.upto is not None
+            for row in await self._evidence.rows(gap.upto, gap.upto + 1, 1):
+                if row.leaf in gone and row.position not in told:
+                    check.stray([(row.position, row.leaf)])
 
     async def _models(self, progress: Progress, show: Show) -> None:
         touched = Explanations(progress.of_events).touched
