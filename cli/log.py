@@ -108,7 +108,7 @@ def _row(file: LostFile) -> tuple[str, ...]:
 
 
 async def _files(config: Config, make_again: bool) -> list[LostFile]:
-    from cli.audit import storage_of
+    from cli.audit.command import storage_of
     from cli.database import open_records
     from engine.lost_contents import LostContents
     from events.work import WorkBoard

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from cli.audit_parts import open_witnesses, own_signer, signer_of
+from cli.audit.parts import open_witnesses, own_signer, signer_of
 from cli.database import DatabaseLogins, bring_up_to_date
 from cli.embedded.data_folder import DataFolder, kept_webhook_key
 from cli.embedded.postgres import EmbeddedPostgres

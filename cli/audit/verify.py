@@ -117,8 +117,8 @@ async def _verified(
 async def _opened(
     settings: Settings, keys: Sequence[str], witnesses: Sequence[str], config: Path | None
 ) -> "AsyncIterator[tuple[Verifier, Evidence]]":
-    from cli.audit import storage_of
-    from cli.audit_witness import kept_by
+    from cli.audit.command import storage_of
+    from cli.audit.witness import kept_by
     from cli.database import open_database
     from engine.audit.checkpoints import Trust
     from engine.audit.verifier import Verifier
@@ -148,8 +148,8 @@ async def _opened(
 
 
 def _trusted(given: Sequence[str], config: Path | None) -> "Sequence[PublicKey]":
-    from cli.audit import keys_of
-    from cli.audit_parts import public_keys
+    from cli.audit.command import keys_of
+    from cli.audit.parts import public_keys
 
     if given:
         return public_keys(given)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from cyclopts import App, Parameter
 
-from cli.audit_replay import replay
+from cli.audit.replay import replay
 from cli.parameters import Config
 from cli.settings import Settings
 from cli.settings_sources import load
@@ -47,11 +47,11 @@ key = App(
     help_format="plaintext",
 )
 app.command(key)
-app.command("cli.audit_verify:verify", name="verify")
-app.command("cli.audit_bundle:export", name="export")
-app.command("cli.audit_bundle:check", name="check")
-app.command("cli.audit_bundle:consistency", name="consistency")
-app.command("cli.audit_reads:reads", name="reads")
+app.command("cli.audit.verify:verify", name="verify")
+app.command("cli.audit.bundle:export", name="export")
+app.command("cli.audit.bundle:check", name="check")
+app.command("cli.audit.bundle:consistency", name="consistency")
+app.command("cli.audit.reads:reads", name="reads")
 app.command(replay)
 
 Name = Annotated[str, Parameter(help="The name of the key, no spaces, no plus: a host name is a good one.")]
@@ -162,7 +162,7 @@ async def _print_proofs(position: int | None, batch: str | None, config: Path | 
 
 def keys_of(file: Path | None, config: Path | None) -> "Sequence[PublicKey]":
     """The public halves of the keys in a file, or of those that sign by the settings; none where none do."""
-    from cli.audit_parts import signer_of
+    from cli.audit.parts import signer_of
     from cli.embedded.data_folder import audit_key_file
     from engine.audit.signer import parse_private_keys
 

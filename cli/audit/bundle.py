@@ -125,7 +125,7 @@ def check(
     $ batchmill audit check evidence --key mill.pub --output out.jsonl --errors err.jsonl
     $ batchmill audit check evidence --key mill.pub --checkpoint kept-2026-11-26
     """
-    from cli.audit_parts import public_keys
+    from cli.audit.parts import public_keys
     from events.audit.bundle.parts import BundleFlaw
 
     keys = public_keys(key)
@@ -156,7 +156,7 @@ def consistency(
 
     $ batchmill audit consistency --from 1200 --to 5000 > proof.json
     """
-    from cli.audit import proofs_of
+    from cli.audit.command import proofs_of
 
     async def proof() -> "ConsistencyProof":
         async with proofs_of(config) as (_, proofs):
@@ -168,7 +168,7 @@ def consistency(
 async def _export(
     batch_id: str, output: Path | None, wait: float, config: Path | None, *, bodies: bool
 ) -> None:
-    from cli.audit import storage_of
+    from cli.audit.command import storage_of
     from cli.database import open_records
     from events.audit.bundle.export import BundleExport
     from storage.object_store import open_store
@@ -222,7 +222,7 @@ def _checked(bundle: Path, keys: "Sequence[PublicKey]", output: Path | None, err
 def _compare(proven: "Bundle", kept: Path, consistency: Path | None, keys: "Sequence[PublicKey]") -> None:
     """Holds a bundle's checkpoint against those that were kept: one of its size, or else the last. Raises
     `BundleFlaw`."""
-    from cli.audit_witness import kept_in
+    from cli.audit.witness import kept_in
     from events.audit.bundle.kept import ProofWanted, require_kept
 
     notes = kept_in(kept)

@@ -54,7 +54,7 @@ def replay(
 
 
 async def _replayed(until: str | None, config: Path | None, *, hashed: bool) -> "Replayed":
-    from cli.audit import storage_of
+    from cli.audit.command import storage_of
     from cli.database import open_records
     from cli.steps import steps
     from events.audit.evidence import Evidence
