@@ -42,7 +42,7 @@ def test_every_object_is_looked_for_within_a_project() -> None:
 
 
 def test_nothing_else_is_asked_that_could_be_of_another_project() -> None:
-    """`record` writes what was decided on such objects; `open_batches` and `waits` are told the ids of what was
-    found; `list` is of the upstream's models."""
+    """`record` writes what was decided on such objects; `open_batches` and `waits` are told the ids of those
+    that were found; `list` is of the upstream's models."""
     others = {method for _, method, _ in calls()} - PROJECT_AT.keys()
     assert others <= OF_NO_PROJECT | {"record", "open_batches", "waits", "list"}
