@@ -40,7 +40,7 @@ SOAK: Final = (pytest.mark.soak, pytest.mark.timeout(3600))
 @pytest.mark.parametrize(
     ("seed", "lines", "longest", "within"),
     [
-        pytest.param(SEED, 2_000, 6.0, 180.0, id=f"short-{SEED}"),
+        pytest.param(SEED, 2_000, 6.0, 180.0, marks=SOAK, id=f"short-{SEED}"),
         *(pytest.param(SEED + n, 20_000, 20.0, 3000.0, marks=SOAK, id=f"long-{SEED + n}") for n in range(3)),
     ],
 )

@@ -84,10 +84,8 @@ async def test_without_a_broker_work_is_found_by_polling(
     assert story.polls[-1]["status"] == "completed"
 
 
-@pytest.mark.parametrize(
-    "leading",
-    [pytest.param(True, id="leader"), pytest.param(False, id="other", marks=pytest.mark.soak)],
-)
+@pytest.mark.soak  # the storm kills workers, and leaders among them
+@pytest.mark.parametrize("leading", [True, False], ids=["leader", "other"])
 async def test_the_lines_of_a_killed_worker_run_elsewhere(
     tmp_path: Path,
     upstream: LedgerUpstream,
