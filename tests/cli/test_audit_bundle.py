@@ -138,7 +138,7 @@ def test_the_commands_of_the_page_do_what_it_says(
     for name, content in zip(("output.jsonl", "errors.jsonl"), at_the_server.files, strict=True):
         (tmp_path / name).write_bytes(content)
     commands = [
-        line.strip().replace(BATCH, at_the_server.batch).replace("1200", str(old)).replace("5000", str(own))
+        line.strip().replace("1200", str(old)).replace("5000", str(own)).replace(BATCH, at_the_server.batch)
         for line in HOW_TO.read_text("utf-8").splitlines()
         if line.startswith(("    batchmill", "    python"))
     ]
