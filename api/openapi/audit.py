@@ -112,7 +112,7 @@ def entries() -> tuple[Entry, ...]:
             says="Batchmill's own. That the first checkpoint of at least the size `to`, or the newest, "
             "begins with all that one of the size `from` covers.",
             parameters=(
-                number("from", "The size of the older checkpoint. Needed."),
+                number("from", "The size of the older checkpoint.", required=True),
                 number("to", "The size of the newer one."),
             ),
             refuses={

@@ -272,6 +272,7 @@ def _parameter(parameter: Parameter, examples: Mapping[str, object] | None = Non
         "name": parameter.name,
         "in": parameter.place,
         "description": parameter.says,
+        **({"required": True} if parameter.required else {}),
         "schema": parameter.schema,
         **({"examples": examples} if examples else {}),
     }

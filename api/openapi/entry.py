@@ -16,12 +16,13 @@ FORM: Final = "multipart/form-data"
 
 
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):
-    """Of the query, or a header. None is required."""
+    """Of the query, or a header."""
 
     name: str
     place: Literal["query", "header"] = "query"
     schema: Schema
     says: str
+    required: bool = False
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True):

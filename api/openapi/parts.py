@@ -80,9 +80,9 @@ def page(most: int, usual: int) -> tuple[Parameter, ...]:
     )
 
 
-def number(name: str, says: str, least: int = 0) -> Parameter:
+def number(name: str, says: str, least: int = 0, *, required: bool = False) -> Parameter:
     """A whole number of the query."""
-    return Parameter(name=name, schema={"type": "integer", "minimum": least}, says=says)
+    return Parameter(name=name, schema={"type": "integer", "minimum": least}, says=says, required=required)
 
 
 def one_of(*values: str) -> Schema:
