@@ -9,7 +9,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
-from api.batches.waiting import why_waiting
+from api.batches.waiting import VALIDATION, why_waiting
 from events.batch import Batch, Status, Usage
 from events.file import File
 from events.inputs.dry_run import DryRun
@@ -157,7 +157,7 @@ class ListObject(msgspec.Struct, Generic[T], frozen=True):
 
 
 def batch_object(seen: Seen[Batch], open_batch: OpenBatch | None) -> BatchObject:
-    """A batch as its events made it, and as it stands on the work board (None: not on it any more)."""
+    """A batch as its events made it, and as it stands on the work board (None: no more, or not looked at)."""
     batch = seen.state
     return BatchObject(
         id=seen.id,
@@ -237,7 +237,8 @@ def _live(seen: Seen[Batch], open_batch: OpenBatch | None) -> Live:
     if batch.ended:
         return Live(None, None, seen.parked, batch.created.retry_of)
     started = batch.in_progress_at is not None
-    on_board = None if open_batch is None else why_waiting(open_batch)
+    new = VALIDATION if batch.status == "validating" else None
+    on_board = new if open_batch is None else why_waiting(open_batch)
     return Live(
         waiting_for=seen.parked or on_board,
         lines_left=batch.total - batch.completed - batch.failed if started else None,

@@ -124,8 +124,11 @@ class Dispatcher:
 
     async def look_at_everything(self, leadership: Leadership) -> None:
         """One pass."""
-        batches, free, workers = await asyncio.gather(
-            self._board.open_batches(), self._board.free_claims(FREE_CLAIMS), self._board.pauses()
+        batches, free, workers, floor = await asyncio.gather(
+            self._board.open_batches(),
+            self._board.free_claims(FREE_CLAIMS),
+            self._board.pauses(),
+            self._below_floor(),
         )
         lying = {work.claim_id for work in free}
         self._offers = {id: offer for id, offer in self._offers.items() if id in lying}
@@ -140,7 +143,7 @@ class Dispatcher:
                     parked[batch.batch_id] = f"cannot expire: {error}"
             elif batch.needs_a_hand:
                 await self._have_looked_at(batch)
-        reasons = await self._hand_out(batches, free, workers, leadership) | parked
+        reasons = await self._hand_out(batches, free, workers, floor, leadership) | parked
         changed = {
             b.batch_id: reasons.get(b.batch_id)
             for b in batches
@@ -178,13 +181,13 @@ class Dispatcher:
         batches: Sequence[OpenBatch],
         free: Sequence[Work],
         workers: Mapping[str, Mapping[str, str]],
+        floor: str | None,
         leadership: Leadership,
     ) -> dict[str, str]:
         """Cuts and offers chunks; answers why batches get none. `workers` are all there are, each with the
-        routes it has paused."""
+        routes it has paused; `floor` is why storage lets nothing be handed out, if so."""
         running = {b.batch_id: b for b in batches if b.phase == "running"}
         held_up = self._admission.held_up(b for b in running.values() if self._route(b) is not None)
-        floor = await self._below_floor()
         reasons: dict[str, str] = {}
         for route, health in self._routes:
             mine = [b for b in running.values() if self._route(b) == route.name and b.batch_id not in held_up]
@@ -219,7 +222,11 @@ class Dispatcher:
         if cuts:
             claim_ids = await self._board.hand_out_all(leadership, [(cut.batch, cut.lines) for cut in cuts])
             made = zip(cuts, claim_ids, strict=True)
-            new = [Work(cut.batch.batch_id, id, lines=cut.lines) for cut, id in made if id is not None]
+            new = [
+                Work(cut.batch.batch_id, id, lines=cut.lines, first_line=cut.batch.next_line)
+                for cut, id in made
+                if id is not None
+            ]
         await self._offer(route, [*ready, *new])
 
     async def _offer(self, route: Route, ready: Sequence[Work]) -> None:

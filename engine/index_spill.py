@@ -1,5 +1,6 @@
 """Holds the line index of a batch being planned, until it is known that the batch is valid."""
 
+import asyncio
 import tempfile
 from itertools import pairwise
 from pathlib import Path
@@ -38,8 +39,13 @@ class IndexSpill:
         """Takes the next block. Raises `OSError` where the disk is full."""
         self._ends.append(self._ends[-1] + self._file.write(pack_block([block])))
 
-    def group(self, number: int) -> tuple[Attachment, ...]:
+    async def group(self, number: int) -> tuple[Attachment, ...]:
         """The blocks of a group, from 0; the last group may hold fewer."""
+        if self._ends[-1] <= MEMORY_BYTES:
+            return self._read(number)
+        return await asyncio.to_thread(self._read, number)
+
+    def _read(self, number: int) -> tuple[Attachment, ...]:
         first = number * BLOCKS_PER_GROUP
         ends = self._ends[first : first + BLOCKS_PER_GROUP + 1]
         self._file.seek(ends[0])

@@ -36,6 +36,9 @@ _ROLE: Final = "planner"
 KnownModels = Callable[[], Awaitable[frozenset[str] | None]]
 READ_TIMEOUT = 60.0
 """Seconds for one small read of the input, from the planning thread."""
+INLINE_BYTES: Final = 16 << 10
+"""An input of so many bytes is thought through at once, a millisecond's work: each hand-over to a thread would
+take a good part of that."""
 
 
 class Planner:
@@ -50,10 +53,13 @@ class Planner:
         self._known_models = known_models
         self._options = options
 
-    async def plan(self, batch_id: str) -> None:
+    async def read(self, batch_id: str) -> Seen[Batch]:
+        """The batch that is to be planned. Raises as `ReadModels.get`."""
+        return await self._journal.models.get(Batch, batch_id)
+
+    async def plan(self, seen: Seen[Batch]) -> None:
         """Validates the input and records `BatchStarted` or `BatchFailed`. Raises `StorageError` and
         `BatchmillError` where that was not possible now, such as `UnknownEvent` for a parked batch."""
-        seen = await self._journal.models.get(Batch, batch_id)
         if seen.parked is not None:
             raise UnknownEvent(seen.parked)
         if seen.state.status != "validating":
@@ -65,13 +71,13 @@ class Planner:
             else:
                 await self._fail(seen, planned)
         lines = planned.total if isinstance(planned, Plan) else 0
-        _logger.info("batch planned", batch=batch_id, lines=lines, valid=isinstance(planned, Plan))
+        _logger.info("batch planned", batch=seen.id, lines=lines, valid=isinstance(planned, Plan))
 
     async def _start(self, seen: Seen[Batch], plan: Plan, index: IndexSpill) -> None:
         for group in range(index.full_groups):
-            blocks = await asyncio.to_thread(index.group, group)
+            blocks = await index.group(group)
             await self._record(seen, IndexLines(group * BLOCKS_PER_GROUP), None, blocks)
-        blocks = await asyncio.to_thread(index.group, index.full_groups)
+        blocks = await index.group(index.full_groups)
         tokens = plan.estimated_tokens
         board = Board(
             seen.id,
@@ -118,7 +124,21 @@ class Planner:
         limits = self._options.limits.of(seen.project_id)
         most_lines = limits.most_lines(self._options.max_batch_lines)
         rules = LineRules(created.endpoint, self._options.max_line_bytes, await self._known_models())
-        key = created.input.storage_key
+        with Planning(rules, self._options.spill_folder, most_lines) as planning:
+            think = self._think_at_once if created.input.size <= INLINE_BYTES else self._think_in_threads
+            planned = await think(created.input.storage_key, planning, index)
+            for block in planning.take_blocks():
+                index.add(block)
+        return fitting(planned, limits, seen.project_id)
+
+    async def _think_at_once(self, key: str, planning: Planning, index: IndexSpill) -> Plan | list[LineError]:
+        data = b"".join([piece async for piece in self._store.get(key, 0, INLINE_BYTES)])
+        _feed(planning, data, index)
+        return planning.finish(lambda start, end: data[start:end])
+
+    async def _think_in_threads(
+        self, key: str, planning: Planning, index: IndexSpill
+    ) -> Plan | list[LineError]:
         loop = asyncio.get_running_loop()
 
         def read(start: int, end: int) -> bytes:
@@ -126,15 +146,11 @@ class Planner:
                 READ_TIMEOUT
             )
 
-        with Planning(rules, self._options.spill_folder, most_lines) as planning:
-            async for piece in self._store.get(key):
-                await asyncio.to_thread(_feed, planning, piece, index)
-                if planning.decided:
-                    break
-            planned = await asyncio.to_thread(planning.finish, read)
-            for block in planning.take_blocks():
-                index.add(block)
-        return fitting(planned, limits, seen.project_id)
+        async for piece in self._store.get(key):
+            await asyncio.to_thread(_feed, planning, piece, index)
+            if planning.decided:
+                break
+        return await asyncio.to_thread(planning.finish, read)
 
 
 def _feed(planning: Planning, piece: bytes, index: IndexSpill) -> None:

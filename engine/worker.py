@@ -230,7 +230,7 @@ class Worker:
         try:
             claim, held = await asyncio.gather(
                 self._board.claim(work.claim_id, claimant, most),
-                self._inputs_of(work.batch_id),
+                self._inputs_of(work),
                 return_exceptions=True,
             )
             if isinstance(claim, BaseException):
@@ -279,15 +279,17 @@ class Worker:
         finally:
             chunk.settle(unread)
 
-    async def _inputs_of(self, batch_id: str) -> _Held:
-        """Where the lines of a batch are; mostly at hand from the chunk before."""
-        held = self._held_inputs.pop(batch_id, None)
+    async def _inputs_of(self, work: Work) -> _Held:
+        """Where the lines of a chunk are; mostly at hand from the chunk before."""
+        held = self._held_inputs.pop(work.batch_id, None)
         if held is None:
-            seen = await self._models.get(Batch, batch_id)
+            seen = await self._models.get(Batch, work.batch_id)
             held = _Held(self._inputs(seen), seen.state.traceparent)
-        self._held_inputs[batch_id] = held
+        self._held_inputs[work.batch_id] = held
         if len(self._held_inputs) > INPUTS_HELD:
             self._held_inputs.popitem(last=False)
+        with suppress(BatchmillError):  # to be met again where the line is read, and told there
+            await held.inputs.find(work.first_line)
         return held
 
     async def see_through(self, chunk: Chunk) -> None:

@@ -27,12 +27,13 @@ class Notice(msgspec.Struct, frozen=True):
 
 class Work(msgspec.Struct, frozen=True):
     """A chunk is waiting for a claim. A `suspect` is for a worker that holds no other claim. `lines` is how
-    many it has; 0 where that is not said."""
+    many it has, from `first_line` on; 0 where that is not said."""
 
     batch_id: str
     claim_id: int
     suspect: bool = False
     lines: int = 0
+    first_line: int = 0
 
 
 class Subscription(Protocol):

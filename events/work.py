@@ -197,7 +197,9 @@ class WorkBoard:
         """Chunks of running batches that nobody holds, at most `limit`, the oldest first."""
         async with self._database.reading() as connection:
             rows = await connection.fetch(_SQL["free_claims"], limit)
-        return [Work(row["batch_id"], row["id"], row["suspect"], row["lines"]) for row in rows]
+        return [
+            Work(row["batch_id"], row["id"], row["suspect"], row["lines"], row["first_line"]) for row in rows
+        ]
 
     async def claim(self, claim_id: int, worker_id: str, most: int | None = None) -> Claim | None:
         """Takes a chunk, or one of the same batch that lies free because its worker died: but for suspects,

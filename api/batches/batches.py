@@ -55,7 +55,8 @@ async def create_batch(request: ApiRequest) -> BatchObject:
         decision = creation(wanted, file, batch_id, project_id, event_id, metadata)
         try:
             await services.journal.record(decision)
-            break
+            # What the work board could add nobody knows yet; and to ask would hold up the batch on its way.
+            return batch_object(await services.journal.models.get(Batch, batch_id, project_id), None)
         except VersionConflict:  # the file was deleted, or a twin was made, in between: look again
             if attempt == TRIES - 1:
                 raise

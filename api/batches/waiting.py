@@ -1,6 +1,10 @@
 """Why a batch does not move, in the words that the API and the commands show."""
 
+from typing import Final
+
 from events.work import OpenBatch
+
+VALIDATION: Final = "waiting for validation"
 
 
 def why_waiting(batch: OpenBatch) -> str | None:
@@ -12,7 +16,7 @@ def why_waiting(batch: OpenBatch) -> str | None:
         return batch.waiting
     match batch.phase:
         case "planning":
-            return "waiting for validation"
+            return VALIDATION
         case "running" if batch.held:
             return None
         case "running" if batch.lines_left:

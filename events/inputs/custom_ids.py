@@ -95,7 +95,10 @@ class CustomIds:
 
     def _suspects(self, limit: int) -> list[tuple[Place, Place]]:
         """The first `limit` places whose hash an earlier place has, each with the first such place."""
-        return heapq.nsmallest(limit, (pair for part in range(PARTS) for pair in self._repeated(part)))
+        return heapq.nsmallest(limit, (pair for part in self._filled() for pair in self._repeated(part)))
+
+    def _filled(self) -> list[int]:
+        return [part for part in range(PARTS) if self._parts[part] or self._extents[part]]
 
     def _repeated(self, part: int) -> Iterator[tuple[Place, Place]]:
         digest: bytes | None = None

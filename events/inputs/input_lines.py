@@ -74,6 +74,11 @@ class InputLines:
         if window:
             yield await self._read(window)
 
+    async def find(self, line: int) -> None:
+        """Reads the index where it tells of a line, so that `lines` has it at hand. Raises `BadIndex`."""
+        if self._held(line) is None:
+            await self._block(line)
+
     async def _read(self, window: Sequence[tuple[int, LineSpan]]) -> list[InputLine]:
         start, end = window[0][1].start, window[-1][1].end
         try:

@@ -74,7 +74,7 @@ UPDATE batch_work b SET waiting = changed.waiting FROM changed WHERE b.batch_id 
 
 -- name: free_claims
 -- Chunks of running batches that nobody holds, the oldest first.
-SELECT c.id, c.batch_id, c.suspect, c.lines
+SELECT c.id, c.batch_id, c.suspect, c.lines, c.first_line
 FROM claims c JOIN batch_work b ON b.batch_id = c.batch_id AND b.phase = 'running'
 WHERE c.worker IS NULL ORDER BY c.id LIMIT $1
 

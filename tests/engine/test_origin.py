@@ -22,7 +22,8 @@ async def anything() -> None:
 async def run(world: World, folder: Path, asked_by: Origin) -> list[tuple[str, Origin]]:
     """A batch from its creation to its end: the type of each event, of its files' too, with its origin."""
     batch = await world.created([request_line(0)], metadata=asked_by.metadata())
-    await Planner(world.journal, world.store, anything, world.options).plan(batch.id)
+    planner = Planner(world.journal, world.store, anything, world.options)
+    await planner.plan(await planner.read(batch.id))
     async with station_on(world, folder / "ledger") as station:
         await station.hand_out(batch, 1)
         await station.until_recorded(batch, 1)

@@ -38,6 +38,11 @@ def planner_of(world: World, known_models: KnownModels = anything) -> Planner:
     return Planner(world.journal, world.store, known_models, world.options)
 
 
+async def plan(planner: Planner, batch_id: str) -> None:
+    """Plans a batch as it is now."""
+    await planner.plan(await planner.read(batch_id))
+
+
 def requests(count: int) -> list[bytes]:
     return [request_line(n) for n in range(count)]
 
@@ -55,7 +60,7 @@ async def phase(world: World, batch: RecordedBatch) -> str | None:
 
 async def test_a_valid_input_starts_its_batch(world: World) -> None:
     batch = await world.created(requests(3))
-    await planner_of(world).plan(batch.id)
+    await plan(planner_of(world), batch.id)
     state = await batch.state()
     assert (state.status, state.total, state.model) == ("in_progress", 3, "m")
     (on_board,) = await world.board.open_batches([batch.id])
@@ -65,7 +70,7 @@ async def test_a_valid_input_starts_its_batch(world: World) -> None:
 async def test_the_lines_of_a_started_batch_are_found_again(world: World) -> None:
     lines = requests(2 * LINES_PER_BLOCK + 3)
     batch = await world.created(lines)
-    await planner_of(world).plan(batch.id)
+    await plan(planner_of(world), batch.id)
     wanted = [0, LINES_PER_BLOCK - 1, LINES_PER_BLOCK, 2 * LINES_PER_BLOCK + 2]
     assert await read_again(world, batch, wanted) == {ordinal: lines[ordinal] for ordinal in wanted}
 
@@ -76,7 +81,7 @@ async def test_the_index_of_a_large_input_is_recorded_in_groups(world: World) ->
     batch = await world.created(lines)
     options = msgspec.structs.replace(world.options, max_batch_lines=len(lines))
     planners = [Planner(world.journal, world.store, anything, options) for _ in range(2)]
-    await asyncio.gather(*(planner.plan(batch.id) for planner in planners))
+    await asyncio.gather(*(plan(planner, batch.id) for planner in planners))
     assert await history(world, batch) == ["BatchCreated", "LinesIndexed", "BatchStarted"]
     assert (await batch.state()).total == group + 1
     wanted = [0, group - 1, group]
@@ -90,7 +95,7 @@ async def read_again(world: World, batch: RecordedBatch, ordinals: list[int]) ->
 
 async def test_an_invalid_input_fails_its_batch_with_the_reasons(world: World) -> None:
     batch = await world.created([request_line(0), b"no JSON", request_line(0)])
-    await planner_of(world).plan(batch.id)
+    await plan(planner_of(world), batch.id)
     state = await batch.state()
     assert (state.status, state.total) == ("failed", 0)
     assert [(error.code, error.line) for error in state.errors] == [
@@ -103,15 +108,15 @@ async def test_an_invalid_input_fails_its_batch_with_the_reasons(world: World) -
 async def test_planning_again_changes_nothing(world: World) -> None:
     good, bad = await world.created(requests(2)), await world.created([b"{}"])
     for _ in range(3):
-        await planner_of(world).plan(good.id)
-        await planner_of(world).plan(bad.id)
+        await plan(planner_of(world), good.id)
+        await plan(planner_of(world), bad.id)
     assert await history(world, good) == ["BatchCreated", BatchStarted.__name__]
     assert await history(world, bad) == ["BatchCreated", BatchFailed.__name__]
 
 
 async def test_of_several_planners_of_one_batch_one_is_recorded(world: World) -> None:
     batch = await world.created(requests(500))
-    await asyncio.gather(*(planner_of(world).plan(batch.id) for _ in range(4)))
+    await asyncio.gather(*(plan(planner_of(world), batch.id) for _ in range(4)))
     assert await history(world, batch) == ["BatchCreated", BatchStarted.__name__]
     assert len(await read_again(world, batch, list(range(500)))) == 500
 
@@ -122,7 +127,7 @@ async def test_a_batch_cancelled_while_it_is_planned_stays_cancelled(world: Worl
     async def cancelled_meanwhile() -> None:
         await batch.cancel_while_validating()
 
-    await planner_of(world, cancelled_meanwhile).plan(batch.id)
+    await plan(planner_of(world, cancelled_meanwhile), batch.id)
     state = await batch.state()
     assert (state.status, state.total, state.in_progress_at) == ("cancelled", 0, None)
     assert await phase(world, batch) is None
@@ -137,7 +142,7 @@ async def test_a_file_that_was_not_there_fails_the_batch(world: World) -> None:
             Board("batch_1", PROJECT, "planning", expires_within=86_400),
         )
     )
-    await planner_of(world).plan("batch_1")
+    await plan(planner_of(world), "batch_1")
     (error,) = (await world.models.get(Batch, "batch_1")).state.errors
     assert (error.code, error.param, error.line) == ("invalid_request", "file_id", None)
     assert error.message == ("Cannot find file file-none, or organization proj_1 does not have access to it.")
@@ -148,7 +153,7 @@ async def test_a_batch_that_is_larger_than_the_whole_queue_of_its_project_fails(
         own = ProjectLimits(Limits(), {PROJECT: Limits(**limits)})
         world.options = msgspec.structs.replace(world.options, limits=own)
         batch = await world.created(requests(3))
-        await planner_of(world).plan(batch.id)
+        await plan(planner_of(world), batch.id)
         assert await world.board.open_batches([batch.id]) == []
         return [(error.code, error.param, error.line) for error in (await batch.state()).errors]
 
@@ -158,7 +163,7 @@ async def test_a_batch_that_is_larger_than_the_whole_queue_of_its_project_fails(
 
 async def test_what_is_queued_is_estimated_when_a_batch_starts(world: World) -> None:
     batch = await world.created(requests(3))
-    await planner_of(world).plan(batch.id)
+    await plan(planner_of(world), batch.id)
     tokens = sum(-(-len(line) // BYTES_PER_TOKEN) for line in requests(3))
     assert (await batch.state()).estimated_tokens == tokens
     (on_board,) = await world.board.open_batches([batch.id])
@@ -172,7 +177,7 @@ async def test_an_input_that_storage_has_lost_leaves_the_batch_validating_with_t
     await world.store.delete(await world.object_of(batch.input_file_id))
     planner = planner_of(world)
     with pytest.raises(ObjectMissing):
-        await planner.plan(batch.id)
+        await plan(planner, batch.id)
     desk = Desk(
         world.board,
         world.journal.bus,
@@ -196,9 +201,9 @@ async def test_a_batch_that_was_put_off_is_planned_when_its_input_is_back(
     aside = path.rename(path.with_suffix(".aside"))
     planner = planner_of(world)
     with pytest.raises(ObjectMissing):
-        await planner.plan(batch.id)
+        await plan(planner, batch.id)
     aside.rename(path)
-    await planner.plan(batch.id)
+    await plan(planner, batch.id)
     assert (await batch.state()).status == "in_progress"
 
 
@@ -207,7 +212,7 @@ async def test_a_model_that_the_upstream_lacks_is_not_found(world: World) -> Non
         return frozenset({"small", "large"})
 
     batch = await world.created(requests(2))
-    await planner_of(world, others).plan(batch.id)
+    await plan(planner_of(world, others), batch.id)
     assert [(error.code, error.param, error.line) for error in (await batch.state()).errors] == [
         ("model_not_found", "body.model", 1),
         ("model_not_found", "body.model", 2),
@@ -219,11 +224,11 @@ async def test_a_model_that_the_upstream_lists_is_found(world: World) -> None:
         return frozenset({"m"})
 
     batch = await world.created(requests(2))
-    await planner_of(world, listed).plan(batch.id)
+    await plan(planner_of(world, listed), batch.id)
     assert (await batch.state()).status == "in_progress"
 
 
 async def test_while_no_list_of_models_can_be_had_any_model_will_do(world: World) -> None:
     batch = await world.created(requests(2))
-    await planner_of(world, anything).plan(batch.id)
+    await plan(planner_of(world, anything), batch.id)
     assert (await batch.state()).status == "in_progress"
