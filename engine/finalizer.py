@@ -72,7 +72,9 @@ class Finalizer:
             return seen.state.ended
         try:
             files = await put_result_files(
-                self._store, result_lines(self._journal.log, self._store, seen.id, seen.state)
+                self._store,
+                result_lines(self._journal.log, self._store, seen.id, seen.state),
+                seen.project_id,
             )
         except StorageError as error:
             raise ResultsNotWritten(batch_id, error) from error

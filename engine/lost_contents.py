@@ -87,7 +87,7 @@ class LostContents:
             raise NotMadeAgain(f"{lost.id}: its contents were in storage alone; copy them from a backup")
         file = await self._models.get(File, lost.id, hidden=True)
         made = await put_result_files(
-            self._store, result_lines(self._log, self._store, batch.id, batch.state)
+            self._store, result_lines(self._log, self._store, batch.id, batch.state), batch.project_id
         )
         try:
             same = [one for one in made.objects if one.sha256.hex() == file.state.created.sha256]

@@ -36,12 +36,15 @@ class ResultFiles(msgspec.Struct, frozen=True):
         return [stored for stored in (self.output, self.errors) if stored is not None]
 
 
-async def put_result_files(store: Store, stretches: AsyncGenerator[Stretch, None]) -> ResultFiles:
-    """Puts both files under fresh keys. When it raises, neither stays; what a cancelled call leaves is swept.
+async def put_result_files(
+    store: Store, stretches: AsyncGenerator[Stretch, None], project_id: str
+) -> ResultFiles:
+    """Puts both files of a batch of this project under fresh keys. When it raises, neither stays; what a
+    cancelled call leaves is swept.
 
     Raises what `stretches` raises, and as `Store.put`.
     """
-    output, errors = _File(store), _File(store)
+    output, errors = _File(store, project_id), _File(store, project_id)
     completed = failed = unrun = 0
     try:
         async with asyncio.TaskGroup() as putting, aclosing(stretches):
@@ -72,9 +75,10 @@ async def remove_result_files(store: Store, files: ResultFiles) -> None:
 class _File:
     """One of the two; its put begins with its first lines."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, project_id: str) -> None:
         self.stored: Stored | None = None
         self._store = store
+        self._project_id = project_id
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._handed: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1)
@@ -112,7 +116,7 @@ class _File:
 
     async def _put(self) -> None:
         await at("put.before")
-        self.stored = await self._store.put(self._body(), prefix=PREFIX)
+        self.stored = await self._store.put(self._body(), prefix=PREFIX, project=self._project_id)
         await at("put.after")
 
     async def _body(self) -> AsyncIterator[bytes]:

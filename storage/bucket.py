@@ -58,7 +58,7 @@ class Bucket:
         self._patience = patience
         self._undoing: set[asyncio.Task[None]] = set()
 
-    async def put(self, body: AsyncIterable[bytes], *, prefix: str) -> Stored:
+    async def put(self, body: AsyncIterable[bytes], *, prefix: str, project: str) -> Stored:
         return await self._put(body, fresh_key(prefix))
 
     async def put_again(self, body: AsyncIterable[bytes], key: str) -> Stored:

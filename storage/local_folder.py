@@ -63,7 +63,7 @@ class LocalFolder:
             raise self._failure(error) from error
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="storage")
 
-    async def put(self, body: AsyncIterable[bytes], *, prefix: str) -> Stored:
+    async def put(self, body: AsyncIterable[bytes], *, prefix: str, project: str) -> Stored:
         return await self._put(body, fresh_key(prefix))
 
     async def put_again(self, body: AsyncIterable[bytes], key: str) -> Stored:

@@ -8,7 +8,8 @@ A few small objects are found by a name instead, without an event (`keep`, `repl
 so no sweep can take them.
 
 Implementations: a folder of the local disk (`storage.local_folder`) and a bucket of S3, Google Cloud Storage
-or Azure (`storage.bucket`); `storage.object_store.open_store` picks one by URL. All pass the same suite.
+or Azure (`storage.bucket`); `storage.object_store.open_store` picks one by URL. In front of either, contents
+are encrypted (`storage.encrypted_store`). All pass the same suite.
 """
 
 from collections.abc import AsyncIterable, AsyncIterator
@@ -24,6 +25,10 @@ class StorageError(Exception):
 
 class ObjectMissing(StorageError):
     """There is no object under this key."""
+
+
+class ObjectDamaged(ObjectMissing):
+    """What is under this key is not what was put, as far as a store can tell: only one that encrypts can."""
 
 
 class NameTaken(StorageError):
@@ -61,9 +66,10 @@ class Store(Protocol):
     own steps are timed. Methods may be called concurrently, from the event loop the store is used in.
     """
 
-    async def put(self, body: AsyncIterable[bytes], *, prefix: str) -> Stored:
-        """Stream `body`, in chunks of any size, into a fresh key `<prefix>/<32 hex digits>`.
+    async def put(self, body: AsyncIterable[bytes], *, prefix: str, project: str) -> Stored:
+        """Stream `body`, in chunks of any size, into a fresh key that ends with `<prefix>/<32 hex digits>`.
 
+        `project` is whose it is, for a store that encrypts with the keys of projects.
         When it returns, the object is complete, visible and durable. When it raises or is cancelled, there is
         no object: neither whole nor in part. Holds a few MiB of the body at a time, whatever its length. An
         error raised by `body` passes through unchanged. Raises `StorageFull`.

@@ -172,7 +172,7 @@ async def _stored(services: ApiServices, old: Seen[Batch], lines: LineSet) -> St
     inputs = InputLines(services.journal.log, services.store, old.id, old.state.created)
     try:
         await at("put.before")
-        stored = await services.store.put(_text(inputs, lines), prefix=_PREFIX)
+        stored = await services.store.put(_text(inputs, lines), prefix=_PREFIX, project=old.project_id)
         await at("put.after")
     except (InputChanged, BadIndex) as error:
         raise ApiError(

@@ -51,7 +51,7 @@ async def upload_file(request: ApiRequest) -> FileObject:
     known = key is not None and await services.journal.models.find(File, file_id, project_id) is not None
     async with place_for(services, project_id, 0 if known else max(1, announced - FORM_BYTES)) as place:
         async with arriving(services, project_id):
-            sent = await FileForm(services.store, services.options).read(form)
+            sent = await FileForm(services.store, services.options, project_id).read(form)
         if not known:
             await place.keep(sent.stored)
         # From here on the bytes stay whatever happens: an append whose answer is lost may have been recorded.

@@ -33,10 +33,11 @@ class SentFile(msgspec.Struct, frozen=True):
 
 
 class FileForm:
-    """The reading of one form."""
+    """The reading of one form that a project sends."""
 
-    def __init__(self, store: Store, options: ApiOptions) -> None:
+    def __init__(self, store: Store, options: ApiOptions, project_id: str) -> None:
         self._store = store
+        self._project_id = project_id
         self._options = options
         self._fields: dict[str, str] = {}
         self._first_line = FirstLine()
@@ -67,7 +68,7 @@ class FileForm:
             _purpose(self._fields)
         self._filename = part.filename or _NAMELESS
         await at("put.before")
-        self._stored = await self._store.put(self._watched(part), prefix=_PREFIX)
+        self._stored = await self._store.put(self._watched(part), prefix=_PREFIX, project=self._project_id)
         await at("put.after")
 
     async def _watched(self, part: Part) -> AsyncIterator[bytes]:

@@ -19,8 +19,9 @@ class Assembly:
     Once it is stored, `md5` (lower-case hex) and `first_line` are of the whole content.
     """
 
-    def __init__(self, store: Store, parts: Sequence[Part], *, wants_md5: bool) -> None:
+    def __init__(self, store: Store, parts: Sequence[Part], project_id: str, *, wants_md5: bool) -> None:
         self._store = store
+        self._project_id = project_id
         self._parts = parts
         self._md5 = hashlib.md5(usedforsecurity=False) if wants_md5 else None
         self.first_line = FirstLine()
@@ -34,7 +35,7 @@ class Assembly:
         """Puts the content in the store. Raises `ObjectMissing` where a part is gone, and `StorageError` also
         where one is not what it was; then there is no object."""
         await at("put.before")
-        stored = await self._store.put(self._content(), prefix=_PREFIX)
+        stored = await self._store.put(self._content(), prefix=_PREFIX, project=self._project_id)
         await at("put.after")
         return stored
 

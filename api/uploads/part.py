@@ -15,9 +15,9 @@ _DATA: Final = "data"
 _PREFIX: Final = "parts"
 
 
-async def stored_part(store: Store, form: Form, most: int) -> Stored:
-    """The `data` of a form, in the store. Raises `ApiError`, also for more than `most` bytes, `StorageError`
-    and what the body raises; then nothing is left in the store."""
+async def stored_part(store: Store, form: Form, most: int, project_id: str) -> Stored:
+    """The `data` of a form that a project sends, in the store. Raises `ApiError`, also for more than `most`
+    bytes, `StorageError` and what the body raises; then nothing is left in the store."""
     stored: Stored | None = None
     try:
         async with aclosing(form.parts()) as parts:
@@ -29,7 +29,7 @@ async def stored_part(store: Store, form: Form, most: int) -> Stored:
                         400, f"Invalid '{_DATA}': expected it once, but got it again.", param=_DATA
                     )
                 await at("put.before")
-                stored = await store.put(_at_most(part, most), prefix=_PREFIX)
+                stored = await store.put(_at_most(part, most), prefix=_PREFIX, project=project_id)
                 await at("put.after")
     except BaseException as error:
         if stored is not None:

@@ -93,7 +93,7 @@ async def add_part(request: ApiRequest, upload_id: FromPath[str]) -> PartObject:
     form = Form(request.headers.get("content-type", ""), pieces_of(request, most + FORM_BYTES))
     await require_space(services, announced)
     async with arriving(services, request.auth.project_id):
-        stored = await stored_part(services.store, form, most)
+        stored = await stored_part(services.store, form, most, request.auth.project_id)
     added = UploadPartAdded(fresh_part_id(), stored.size, stored.sha256.hex(), stored.key)
     event_id, metadata = uuid4(), origin(request)
     try:
@@ -129,7 +129,7 @@ async def complete_upload(request: ApiRequest, upload_id: FromPath[str]) -> Uplo
             parts = chosen_parts(seen.state, wanted.part_ids)
             await require_space(services, seen.state.created.size)
             try:
-                stored = await _assembled(services, seen.state, parts, wanted)
+                stored = await _assembled(services, seen, parts, wanted)
             except ObjectMissing:
                 # Another process was faster, and the parts have been erased since; else this is an error.
                 seen = await _upload(request, upload_id)
@@ -230,18 +230,18 @@ def completion(
 
 
 async def _assembled(
-    services: ApiServices, upload: Upload, parts: Sequence[Part], wanted: Completion
+    services: ApiServices, upload: Seen[Upload], parts: Sequence[Part], wanted: Completion
 ) -> Stored:
     """The content of an upload as one object. Raises `ApiError` where it is not what it should be; then
     nothing is left of it."""
-    assembly = Assembly(services.store, parts, wants_md5=wanted.md5 is not None)
+    assembly = Assembly(services.store, parts, upload.project_id, wants_md5=wanted.md5 is not None)
     stored = await assembly.stored()
     error: ApiError | None = None
     if wanted.md5 != assembly.md5:
         error = ApiError(
             400, f"Invalid 'md5': that of the parts is {assembly.md5}, but got {wanted.md5}.", param="md5"
         )
-    elif upload.created.purpose == BATCH and not assembly.first_line.is_jsonl():
+    elif upload.state.created.purpose == BATCH and not assembly.first_line.is_jsonl():
         error = ApiError(400, "Invalid file format for Batch API. Must be .jsonl")
     if error is not None:
         await discard(services.store, stored, error)

@@ -80,7 +80,7 @@ async def write_results(stack: Stack, batch_id: str, output: Path, errors: Path 
 
 
 async def _begin(stack: Stack, source: Path, endpoint: str) -> Seen[Batch]:
-    stored = await stack.store.put(pieces(source), prefix="files")
+    stored = await stack.store.put(pieces(source), prefix="files", project=DEFAULT_PROJECT)
     file_id, batch_id = fresh_file_id(), "batch_" + secrets.token_hex(16)
     await stack.journal.record(creation(stored, source.name, endpoint, file_id, batch_id))
     return await stack.journal.models.get(Batch, batch_id)

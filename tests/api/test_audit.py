@@ -43,7 +43,7 @@ async def result_file(served: Served, project: Project, batch: str, content: byt
     async def pieces() -> Any:
         yield content
 
-    stored = await served.store.real.put(pieces(), prefix="results")
+    stored = await served.store.real.put(pieces(), prefix="results", project="p")
     file = f"file-{stored.key.rpartition('/')[2]}"
     created = FileCreated("x", "batch_output", stored.size, stored.sha256.hex(), stored.key, batch_id=batch)
     row = Row("file", file, project.id, label="batch_output", stored=stored.key)

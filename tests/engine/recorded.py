@@ -98,7 +98,7 @@ class World:
     ) -> str:
         """A file that a client uploaded."""
         file_id = f"file-{uuid4().hex[:22]}"
-        stored = await self.store.put(body_of(content), prefix="files")
+        stored = await self.store.put(body_of(content), prefix="files", project="p")
         created = FileCreated(
             name, "batch", stored.size, stored.sha256.hex(), stored.key, expires_after=expires_after
         )
@@ -126,7 +126,7 @@ class World:
         created = UploadCreated("in.jsonl", "batch", "text/plain", sum(map(len, parts)), lifetime)
         events = [new_event(upload_id, PROJECT, created)]
         for part in parts:
-            stored = await self.store.put(body_of(part), prefix="parts")
+            stored = await self.store.put(body_of(part), prefix="parts", project="p")
             added = UploadPartAdded(fresh_part_id(), stored.size, stored.sha256.hex(), stored.key)
             events.append(new_event(upload_id, PROJECT, added))
         await self.journal.record(Decision(events, [Row("upload", upload_id, PROJECT)]))

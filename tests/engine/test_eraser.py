@@ -202,7 +202,7 @@ async def test_the_parts_of_an_upload_live_until_it_has_ended(world: World, end:
 async def test_the_sweep_knows_the_parts_of_a_pending_upload(world: World) -> None:
     """However old they are; what was stored and never recorded it removes."""
     pending = await world.upload(b"one", b"two")
-    orphan = await world.store.put(body_of(b"three"), prefix="parts")
+    orphan = await world.store.put(body_of(b"three"), prefix="parts", project="p")
 
     assert await sweep(world.store, world.models.named, datetime.now(UTC) + timedelta(hours=1)) == 1
 

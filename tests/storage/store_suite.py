@@ -29,7 +29,7 @@ async def whole(store: Store, key: str, start: int = 0, end: int | None = None) 
 
 
 async def assert_range(store: Store, start: int, end: int | None) -> None:
-    stored = await store.put(body_of(b"0123456789"), prefix="files")
+    stored = await store.put(body_of(b"0123456789"), prefix="files", project="p")
     expected = b"0123456789"[start:end]
     assert await whole(store, stored.key, start, end) == expected
     if end is not None:
@@ -38,24 +38,24 @@ async def assert_range(store: Store, start: int, end: int | None) -> None:
 
 class StoreSuite:
     async def test_what_was_put_is_read_back_with_its_size_and_digest(self, store: Store) -> None:
-        stored = await store.put(body_of(b"one\n", b"two\n"), prefix="files")
+        stored = await store.put(body_of(b"one\n", b"two\n"), prefix="files", project="p")
         assert stored.size == 8
         assert stored.sha256 == hashlib.sha256(b"one\ntwo\n").digest()
         assert await whole(store, stored.key) == b"one\ntwo\n"
 
     async def test_every_put_has_a_fresh_random_key_under_its_prefix(self, store: Store) -> None:
-        keys = [(await store.put(body_of(b"same"), prefix="files/input")).key for _ in range(3)]
+        keys = [(await store.put(body_of(b"same"), prefix="files/input", project="p")).key for _ in range(3)]
         assert len(set(keys)) == 3
-        assert all(re.fullmatch("files/input/[0-9a-f]{32}", key) for key in keys)
+        assert all(re.fullmatch("(.+/)?files/input/[0-9a-f]{32}", key) for key in keys)
 
     async def test_an_empty_body_is_an_empty_object(self, store: Store) -> None:
-        stored = await store.put(body_of(), prefix="files")
+        stored = await store.put(body_of(), prefix="files", project="p")
         assert (stored.size, stored.sha256) == (0, hashlib.sha256().digest())
         assert await whole(store, stored.key) == b""
         assert await store.read(stored.key, 0, 10) == b""
 
     async def test_what_was_lost_is_put_again_under_its_key(self, store: Store) -> None:
-        stored = await store.put(body_of(b"one\n", b"two\n"), prefix="files")
+        stored = await store.put(body_of(b"one\n", b"two\n"), prefix="files", project="p")
         await store.delete(stored.key)
         assert await store.put_again(body_of(b"one\ntwo\n"), stored.key) == stored
         assert await whole(store, stored.key) == b"one\ntwo\n"
@@ -70,23 +70,23 @@ class StoreSuite:
         assert await listed(store) == []
 
     async def test_empty_chunks_are_nothing(self, store: Store) -> None:
-        stored = await store.put(body_of(b"", b"a", b"", b"b", b""), prefix="files")
+        stored = await store.put(body_of(b"", b"a", b"", b"b", b""), prefix="files", project="p")
         assert await whole(store, stored.key) == b"ab"
 
     async def test_many_small_chunks_become_one_object(self, store: Store) -> None:
         chunks = [b"%d\n" % number for number in range(200_000)]
-        stored = await store.put(body_of(*chunks), prefix="files")
+        stored = await store.put(body_of(*chunks), prefix="files", project="p")
         assert stored.sha256 == hashlib.sha256(b"".join(chunks)).digest()
         assert await whole(store, stored.key) == b"".join(chunks)
 
     async def test_one_chunk_of_40_mb_becomes_one_object(self, store: Store) -> None:
         chunk = random.Random(1).randbytes(40_000_000)
-        stored = await store.put(body_of(chunk), prefix="files")
+        stored = await store.put(body_of(chunk), prefix="files", project="p")
         assert (stored.size, stored.sha256) == (len(chunk), hashlib.sha256(chunk).digest())
         assert await whole(store, stored.key) == chunk
 
     async def test_pieces_of_a_get_are_bounded(self, store: Store) -> None:
-        stored = await store.put(body_of(bytes(20 * MIB)), prefix="files")
+        stored = await store.put(body_of(bytes(20 * MIB)), prefix="files", project="p")
         assert all([0 < len(piece) <= 4 * MIB async for piece in store.get(stored.key)])
 
     @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ class StoreSuite:
 
     async def test_a_range_over_many_pieces_is_exact(self, store: Store) -> None:
         content = random.Random(2).randbytes(9 * MIB + 17)
-        stored = await store.put(body_of(content), prefix="files")
+        stored = await store.put(body_of(content), prefix="files", project="p")
         assert await whole(store, stored.key, 1_000_003, 9 * MIB + 5) == content[1_000_003 : 9 * MIB + 5]
         assert await store.read(stored.key, 4 * MIB - 1, 8 * MIB + 1) == content[4 * MIB - 1 : 8 * MIB + 1]
 
@@ -127,7 +127,7 @@ class StoreSuite:
             await store.delete(key)
 
     async def test_a_deleted_object_is_gone_and_may_be_deleted_again(self, store: Store) -> None:
-        stored = await store.put(body_of(b"x"), prefix="files")
+        stored = await store.put(body_of(b"x"), prefix="files", project="p")
         await store.delete(stored.key)
         await store.delete(stored.key)
         with pytest.raises(ObjectMissing):
@@ -137,13 +137,13 @@ class StoreSuite:
     @pytest.mark.parametrize("chunks", [0, 1, 12])
     async def test_a_body_that_fails_leaves_nothing(self, store: Store, chunks: int) -> None:
         with pytest.raises(ClientGone):
-            await store.put(broken_after(bytes(MIB), chunks), prefix="files")
+            await store.put(broken_after(bytes(MIB), chunks), prefix="files", project="p")
         assert await listed(store) == []
 
     @pytest.mark.parametrize("chunks", [0, 1, 12])
     async def test_a_cancelled_put_leaves_nothing(self, store: Store, chunks: int) -> None:
         body = Stalled(bytes(MIB), chunks)
-        putting = asyncio.create_task(store.put(body, prefix="files"))
+        putting = asyncio.create_task(store.put(body, prefix="files", project="p"))
         await body.reached.wait()
         putting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -154,7 +154,7 @@ class StoreSuite:
     async def test_a_put_cancelled_at_any_step_leaves_nothing(self, store: Store) -> None:
         steps = 0
         while True:
-            putting = asyncio.create_task(store.put(repeated(bytes(MIB), 2), prefix="files"))
+            putting = asyncio.create_task(store.put(repeated(bytes(MIB), 2), prefix="files", project="p"))
             for _ in range(steps):
                 await asyncio.sleep(0)
             if not putting.cancel():
@@ -167,26 +167,28 @@ class StoreSuite:
 
     async def test_puts_do_not_disturb_each_other(self, store: Store) -> None:
         bodies = [bytes([number]) * (100_000 * number) for number in range(12)]
-        stored = await asyncio.gather(*(store.put(body_of(body), prefix="files") for body in bodies))
+        stored = await asyncio.gather(
+            *(store.put(body_of(body), prefix="files", project="p") for body in bodies)
+        )
         assert [await whole(store, one.key) for one in stored] == bodies
 
     async def test_a_listing_tells_keys_and_sizes(self, store: Store) -> None:
-        one = await store.put(body_of(b"1"), prefix="files")
-        two = await store.put(body_of(b"22"), prefix="output/deep")
+        one = await store.put(body_of(b"1"), prefix="files", project="p")
+        two = await store.put(body_of(b"22"), prefix="output/deep", project="p")
         found = {info.key: info.size for info in await listed(store)}
         assert found == {one.key: 1, two.key: 2}
 
     async def test_a_listing_leaves_out_what_is_younger(self, store: Store) -> None:
-        stored = await store.put(body_of(b"x"), prefix="files")
+        stored = await store.put(body_of(b"x"), prefix="files", project="p")
         [info] = await listed(store)
         assert await listed(store, older_than=info.modified) == []
         [again] = await listed(store, older_than=info.modified + timedelta(microseconds=1))
         assert again.key == stored.key
 
     async def test_a_sweep_deletes_what_no_event_names_and_keeps_the_rest(self, store: Store) -> None:
-        kept = {(await store.put(body_of(b"kept"), prefix="files")).key for _ in range(3)}
+        kept = {(await store.put(body_of(b"kept"), prefix="files", project="p")).key for _ in range(3)}
         for _ in range(4):
-            await store.put(body_of(b"orphan"), prefix="files")
+            await store.put(body_of(b"orphan"), prefix="files", project="p")
 
         async def named(keys: Sequence[str]) -> set[str]:
             return kept & set(keys)
@@ -230,7 +232,7 @@ class StoreSuite:
     async def test_no_listing_shows_and_no_sweep_takes_what_has_a_name(self, store: Store) -> None:
         await store.keep("log/one", b"1")
         await store.replace("log/newest", b"2")
-        orphan = await store.put(body_of(b"orphan"), prefix="files")
+        orphan = await store.put(body_of(b"orphan"), prefix="files", project="p")
         assert [info.key for info in await listed(store)] == [orphan.key]
 
         async def named(keys: Sequence[str]) -> set[str]:
@@ -249,7 +251,7 @@ class StoreSuite:
     async def test_a_sweep_asks_in_pages(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("storage.sweep.PAGE", 2)
         for _ in range(5):
-            await store.put(body_of(b"orphan"), prefix="files")
+            await store.put(body_of(b"orphan"), prefix="files", project="p")
         asked: list[int] = []
 
         async def named(keys: Sequence[str]) -> set[str]:

@@ -71,7 +71,7 @@ class TestS3(StoreSuite):
 
 
 async def test_objects_lie_below_the_prefix_of_the_url(store: Store, s3: S3Server) -> None:
-    stored = await store.put(body_of(b"x"), prefix="files")
+    stored = await store.put(body_of(b"x"), prefix="files", project="p")
     assert f"<Key>batchmill/one/{stored.key}</Key>" in s3.ask("GET", "files")
     assert await listed(open_store("s3://files/batchmill/another")) == []
 
@@ -83,9 +83,9 @@ async def test_what_others_keep_in_the_bucket_is_not_listed(store: Store, s3: S3
 
 async def test_an_upload_that_is_broken_off_leaves_no_parts(store: Store, s3: S3Server) -> None:
     with pytest.raises(ClientGone):
-        await store.put(broken_after(bytes(MIB), 12), prefix="files")
+        await store.put(broken_after(bytes(MIB), 12), prefix="files", project="p")
     body = Stalled(bytes(MIB), 12)
-    putting = asyncio.create_task(store.put(body, prefix="files"))
+    putting = asyncio.create_task(store.put(body, prefix="files", project="p"))
     await body.reached.wait()
     assert s3.unfinished_uploads() == 1
     putting.cancel()
@@ -101,14 +101,14 @@ async def test_free_space_has_no_meaning_in_a_bucket(store: Store) -> None:
 async def test_a_bucket_that_does_not_exist_is_told(s3: S3Server) -> None:
     store = open_store("s3://elsewhere")
     with pytest.raises(StorageUnavailable, match="s3://elsewhere does not exist"):
-        await store.put(body_of(b"x"), prefix="files")
+        await store.put(body_of(b"x"), prefix="files", project="p")
     with pytest.raises(StorageUnavailable, match="s3://elsewhere does not exist"):
         await store.read("files/" + "0" * 32, 0, 1)
 
 
 async def assert_unavailable(store: Store) -> None:
     for operation in (
-        store.put(repeated(bytes(MIB), 30), prefix="files"),
+        store.put(repeated(bytes(MIB), 30), prefix="files", project="p"),
         store.read("files/" + "0" * 32, 0, 1),
         store.delete("files/" + "0" * 32),
         listed(store),
@@ -154,7 +154,7 @@ async def test_what_a_server_refuses_is_told_by_its_kind(
         host, port = refusing.sockets[0].getsockname()
         environment.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
         with pytest.raises(error, match=message):
-            await open_store("s3://files", patience=0.2).put(body_of(b"x"), prefix="files")
+            await open_store("s3://files", patience=0.2).put(body_of(b"x"), prefix="files", project="p")
 
 
 async def test_messages_hold_no_secret(environment: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ async def test_a_put_is_synced_before_it_is_visible_and_its_folders_after(
 
     monkeypatch.setattr(os, "fsync", seen_fsync)
     monkeypatch.setattr(os, "rename", seen_rename)
-    stored = await store.put(body_of(b"x" * 3 * MIB), prefix="files/input")
+    stored = await store.put(body_of(b"x" * 3 * MIB), prefix="files/input", project="p")
 
     assert [name for name, _, _ in steps] == ["fsync", "rename", "fsync", "fsync", "fsync"]
     (_, draft, synced), (_, published, size), *folders = steps
@@ -84,18 +84,18 @@ async def test_a_put_that_cannot_be_synced_fails_and_leaves_nothing(
 
     monkeypatch.setattr(os, "fsync", broken)
     with pytest.raises(StorageUnavailable, match="Input/output error"):
-        await store.put(body_of(b"x"), prefix="files")
+        await store.put(body_of(b"x"), prefix="files", project="p")
     assert files_below(tmp_path) == []
 
 
 async def test_a_full_disk_is_told_with_its_remedy_and_leaves_nothing(small_disk: Path) -> None:
     store = LocalFolder(small_disk)
-    kept = await store.put(body_of(b"kept"), prefix="files")
+    kept = await store.put(body_of(b"kept"), prefix="files", project="p")
     with pytest.raises(StorageFull, match=f"{small_disk}: No space left on device; free some space"):
-        await store.put(repeated(bytes(MIB), 20), prefix="files")
+        await store.put(repeated(bytes(MIB), 20), prefix="files", project="p")
     assert [info.key for info in await listed(store)] == [kept.key]
     assert await whole(store, kept.key) == b"kept"
-    assert (await store.put(repeated(bytes(MIB), 3), prefix="files")).size == 3 * MIB
+    assert (await store.put(repeated(bytes(MIB), 3), prefix="files", project="p")).size == 3 * MIB
     await store.close()
 
 
@@ -107,13 +107,13 @@ async def test_a_quota_that_is_used_up_is_a_full_disk(
 
     monkeypatch.setattr(os, "write", over_quota)
     with pytest.raises(StorageFull, match="Disk quota exceeded"):
-        await store.put(body_of(b"x"), prefix="files")
+        await store.put(body_of(b"x"), prefix="files", project="p")
 
 
 async def test_memory_stays_flat_whatever_the_size(store: LocalFolder) -> None:
     tracemalloc.start()
     try:
-        stored = await store.put(repeated(bytes(64 * 1024), 64 * 16), prefix="files")
+        stored = await store.put(repeated(bytes(64 * 1024), 64 * 16), prefix="files", project="p")
         size = 0
         async for piece in store.get(stored.key):
             size += len(piece)
@@ -136,7 +136,7 @@ async def test_a_disk_that_hangs_is_told_in_time_and_leaves_nothing_once_it_answ
 
     monkeypatch.setattr(os, "write", hanging)
     with pytest.raises(StorageUnavailable, match=r"did not answer within 0\.05 s") as failure:
-        await store.put(body_of(b"x"), prefix="files")
+        await store.put(body_of(b"x"), prefix="files", project="p")
     assert "left to the sweep" in failure.value.__notes__[0]
     answers.set()
     await store.close()
@@ -155,7 +155,7 @@ async def test_a_put_cancelled_twice_leaves_nothing(
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", slow)
-    putting = asyncio.create_task(store.put(body_of(b"x"), prefix="files"))
+    putting = asyncio.create_task(store.put(body_of(b"x"), prefix="files", project="p"))
     await reached.wait()
     putting.cancel()
     await asyncio.sleep(0)
@@ -170,19 +170,19 @@ async def test_a_put_cancelled_twice_leaves_nothing(
 async def test_a_folder_that_is_gone_does_not_look_like_a_lost_object(
     store: LocalFolder, tmp_path: Path
 ) -> None:
-    stored = await store.put(body_of(b"x"), prefix="files")
+    stored = await store.put(body_of(b"x"), prefix="files", project="p")
     (tmp_path / "deep" / "objects").rename(tmp_path / "unmounted")
     with pytest.raises(StorageUnavailable, match="No such file or directory"):
         await store.read(stored.key, 0, 1)
     with pytest.raises(StorageUnavailable, match="No such file or directory"):
-        await store.put(body_of(b"x"), prefix="files")
+        await store.put(body_of(b"x"), prefix="files", project="p")
     assert not (tmp_path / "deep" / "objects").exists()
 
 
 async def test_what_a_dead_put_left_is_seen_by_nobody_and_swept_once_it_is_old(tmp_path: Path) -> None:
     died, lives = LocalFolder(tmp_path / "objects"), LocalFolder(tmp_path / "objects")
     body = Stalled(bytes(MIB), 3)
-    putting = asyncio.create_task(died.put(body, prefix="files"))
+    putting = asyncio.create_task(died.put(body, prefix="files", project="p"))
     await body.reached.wait()
     assert [path.parent.name for path in files_below(tmp_path)] == [".drafts"]
     [draft] = await listed(lives)
@@ -220,7 +220,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 
 
 async def test_objects_are_for_the_owner_alone(store: LocalFolder, tmp_path: Path) -> None:
-    stored = await store.put(body_of(b"x"), prefix="files")
+    stored = await store.put(body_of(b"x"), prefix="files", project="p")
     root = tmp_path / "deep" / "objects"
     assert root.stat().st_mode & 0o077 == 0
     assert (root / stored.key).stat().st_mode & 0o077 == 0
@@ -228,7 +228,7 @@ async def test_objects_are_for_the_owner_alone(store: LocalFolder, tmp_path: Pat
 
 async def test_a_folder_is_used_again_with_what_it_holds(tmp_path: Path) -> None:
     first = LocalFolder(tmp_path / "objects")
-    stored = await first.put(body_of(b"still here"), prefix="files")
+    stored = await first.put(body_of(b"still here"), prefix="files", project="p")
     await first.close()
     again = LocalFolder(tmp_path / "objects")
     assert await whole(again, stored.key) == b"still here"
@@ -236,7 +236,7 @@ async def test_a_folder_is_used_again_with_what_it_holds(tmp_path: Path) -> None
 
 
 async def test_a_download_under_way_survives_the_deletion_of_its_object(store: LocalFolder) -> None:
-    stored = await store.put(body_of(bytes(3 * MIB)), prefix="files")
+    stored = await store.put(body_of(bytes(3 * MIB)), prefix="files", project="p")
     pieces = aiter(store.get(stored.key))
     size = len(await anext(pieces))
     await store.delete(stored.key)
@@ -245,7 +245,7 @@ async def test_a_download_under_way_survives_the_deletion_of_its_object(store: L
 
 
 async def test_a_download_that_is_left_closes_its_file(store: LocalFolder, tmp_path: Path) -> None:
-    stored = await store.put(body_of(bytes(3 * MIB)), prefix="files")
+    stored = await store.put(body_of(bytes(3 * MIB)), prefix="files", project="p")
     path = tmp_path / "deep" / "objects" / stored.key
     for _ in range(20):
         pieces = store.get(stored.key)
@@ -273,7 +273,7 @@ async def test_free_space_is_what_the_disk_says(store: LocalFolder, tmp_path: Pa
 
 
 async def test_the_age_of_an_object_is_that_of_its_last_byte(store: LocalFolder, tmp_path: Path) -> None:
-    stored = await store.put(body_of(b"x"), prefix="files")
+    stored = await store.put(body_of(b"x"), prefix="files", project="p")
     two_days_ago = time.time() - 2 * 86400
     os.utime(tmp_path / "deep" / "objects" / stored.key, (two_days_ago, two_days_ago))
     [info] = await listed(store, older_than=datetime.now(UTC) - timedelta(days=1))

@@ -14,7 +14,7 @@ from tests.storage.bodies import body_of
 async def test_a_file_url_opens_the_folder(tmp_path: Path) -> None:
     store = open_store(f"file://{tmp_path}/some%20where")
     assert isinstance(store, LocalFolder)
-    stored = await store.put(body_of(b"x"), prefix="files")
+    stored = await store.put(body_of(b"x"), prefix="files", project="p")
     assert (tmp_path / "some where" / stored.key).read_bytes() == b"x"
     await store.close()
 

@@ -82,7 +82,7 @@ async def test_a_file_must_be_there_as_it_was_recorded(
         async def whole() -> AsyncIterator[bytes]:
             yield body
 
-        stored = await store.put(whole(), prefix="files")
+        stored = await store.put(whole(), prefix="files", project="p")
         file_id = f"file-{stored.key[-8:]}"
         created = FileCreated("in.jsonl", "batch", stored.size, stored.sha256.hex(), stored.key)
         row = Row("file", file_id, PROJECT, label="batch", stored=stored.key)
