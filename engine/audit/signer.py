@@ -1,8 +1,7 @@
 """Who signs checkpoints: keys that this process has, or a command that asks whoever has them (a KMS)."""
 
-import asyncio
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 from events.audit.note import (
     MalformedNote,
@@ -16,10 +15,7 @@ from events.audit.note import (
     sign,
 )
 from events.errors import BatchmillError, SettingsError
-
-PATIENCE: Final = 10.0
-"""Seconds that a command may take."""
-MOST_SAID: Final = 500
+from events.program import PATIENCE, ProgramFailed, answer_of
 
 
 class SignerFailed(BatchmillError):
@@ -63,7 +59,10 @@ class CommandSigner:
     async def sign(self, text: str) -> Note:
         """See `Signer.sign`."""
         name = self._command[0]
-        said = await self._said(text)
+        try:
+            said = await answer_of(self._command, text, self._patience)
+        except ProgramFailed as error:
+            raise SignerFailed(str(error)) from error
         try:
             note = parse_note(f"{text}\n{said}")
             signed = note.signers(self.keys)
@@ -73,28 +72,6 @@ class CommandSigner:
         if note.text != text or missing:
             raise SignerFailed(f"{name} did not sign with {', '.join(missing) or 'the text as it was given'}")
         return note
-
-    async def _said(self, text: str) -> str:
-        name, pipe = self._command[0], asyncio.subprocess.PIPE
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=pipe, stdout=pipe, stderr=pipe
-            )
-        except OSError as error:
-            raise SignerFailed(f"{name} cannot be run: {error.strerror}") from error
-        try:
-            async with asyncio.timeout(self._patience):
-                output, errors = await process.communicate(text.encode())
-        except TimeoutError:
-            raise SignerFailed(f"{name} took longer than {self._patience:g} s to sign") from None
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if process.returncode:
-            why = errors.decode(errors="replace").strip()[-MOST_SAID:]
-            raise SignerFailed(f"{name} ended with {process.returncode}: {why}")
-        return output.decode(errors="replace")
 
 
 def parse_private_keys(text: str) -> list[PrivateKey]:
