@@ -48,6 +48,7 @@ COMMANDS = (
     Command("keys", "cli.keys:app", "Make, list and revoke the keys of projects."),
     Command("projects", "cli.projects:app", "Delete all that a project has."),
     Command("webhooks", "cli.webhooks:app", "Say who is told of the ends of batches."),
+    Command("encryption", "cli.encryption:app", "Look after the keys that wrap the data keys of projects."),
     Command("audit", "cli.audit.command:app", "Prove what the log says, and that nothing of it changed."),
     Command("log", "cli.log:app", "Look after the log after a restore."),
     Command("config", "cli.config:config", "Show the settings in force and where they came from."),

@@ -39,12 +39,14 @@ app = App(
 
 class Erased(msgspec.Struct, frozen=True):
     """What `projects erase` did: how many files it deleted and uploads it cancelled, which batches are still
-    on their way to their end, and what it left because only a newer program can read it."""
+    on their way to their end, what it left because only a newer program can read it, and whether it destroyed
+    the data key that the project had."""
 
     files: int
     uploads: int
     open_batches: list[str]
     unread: list[str]
+    data_key_destroyed: bool = False
 
     @property
     def complete(self) -> bool:
@@ -65,8 +67,9 @@ def erase(
     Contents go from storage and from the log within seconds, while a server
     runs; what is left of them are digests, by which the log still proves what
     happened. Batches under way end first, and their results come after that:
-    then run this again. Revoke the project's keys before, so that nothing new
-    comes. Exit code 1 where something is left.
+    then run this again. Once nothing is left, the project's data key is
+    destroyed, if it has one. Revoke the project's keys before, so that nothing
+    new comes. Exit code 1 where something is left.
 
     $ batchmill keys revoke key_0123456789abcdef01234567
     $ batchmill projects erase research
@@ -76,6 +79,8 @@ def erase(
         print(msgspec.json.encode(erased).decode())
     else:
         print(f"Deleted {erased.files:,} files and cancelled {erased.uploads:,} uploads of {project}.")
+        if erased.data_key_destroyed:
+            print("Destroyed its data key: what that had encrypted is out of everybody's reach.")
         if erased.open_batches:
             print(f"Still ending: {', '.join(erased.open_batches)}. Run this again when they have.")
         if erased.unread:
@@ -85,11 +90,16 @@ def erase(
 
 async def _erased(project: str, config: Config) -> Erased:
     from cli.database import open_records
+    from cli.encryption_parts import data_keys_of
     from events.work import WorkBoard
 
     settings = load(environ=os.environ, config=config).settings
     async with open_records(settings) as (database, journal):
-        return await erase_project(journal, WorkBoard(database), project, settings.cancel_grace)
+        erased = await erase_project(journal, WorkBoard(database), project, settings.cancel_grace)
+        if not erased.complete:
+            return erased
+        destroyed = await data_keys_of(settings, database).destroy(project)
+        return msgspec.structs.replace(erased, data_key_destroyed=destroyed)
 
 
 async def erase_project(journal: "Journal", board: "WorkBoard", project: str, grace: float) -> Erased:

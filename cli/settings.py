@@ -217,6 +217,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     webhook_timeout: Annotated[Duration, "Longest wait for the answer of a webhook's receiver."] = 20.0
 
+    # Encryption
+    encrypt_bodies: Annotated[
+        Switch,
+        "Encrypt what is stored of requests and answers from now on, with a data key for each project.",
+    ] = False
+    wrapping_key: Annotated[
+        Secret,
+        Otherwise("none"),
+        "Keys that wrap data keys, one a line, the newest first; `batchmill encryption new-key` makes one.",
+    ] = None
+    wrapping_command: Annotated[
+        MaybeText,
+        Otherwise("none"),
+        "Program that wraps data keys in the place of `wrapping_key`, such as one that asks a KMS.",
+    ] = None
+
     # The audit
     audit_key: Annotated[
         Secret,
@@ -281,6 +297,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             (
                 self.webhook_key is None or len(self.webhook_key) >= LEAST_KEY,
                 f"webhook_key must have at least {LEAST_KEY} characters: `openssl rand -hex 32` makes one",
+            ),
+            (
+                not self.encrypt_bodies or bool(self.wrapping_key or self.wrapping_command),
+                "encrypt_bodies needs wrapping_key or wrapping_command (`batchmill encryption new-key`)",
             ),
             (
                 self.audit_key is None or self.audit_sign_command is None,

@@ -10,6 +10,10 @@ from cli.exit_codes import ExitCode
 from cli.main import run
 from engine.finalizer import Finalizer
 from events.batch import Batch
+from events.database import Database as Connections
+from events.encryption.data_keys import ProjectDataKeys
+from events.encryption.wrapping import Wrapping
+from events.encryption.wrapping_key import WrappingKey
 from events.file import File
 from events.upload import Upload
 from tests.engine.recorded import PROJECT, World, request_line, world_on
@@ -34,6 +38,13 @@ async def left(world: World) -> tuple[int, int]:
     )
 
 
+async def give_data_key(database: Database) -> None:
+    connections = await Connections.open(database.app_url, connections=2)
+    keys = ProjectDataKeys(connections, Wrapping([WrappingKey.fresh()]), encrypts=True)
+    assert await keys.to_encrypt(PROJECT)
+    await connections.close()
+
+
 def test_a_project_is_erased_when_its_batches_have_ended(
     database: Database, monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
 ) -> None:
@@ -49,6 +60,7 @@ def test_a_project_is_erased_when_its_batches_have_ended(
             assert await left(world) == (1, 0)
 
     running = asyncio.run(prepared())
+    asyncio.run(give_data_key(database))
     monkeypatch.setenv("BATCHMILL_DATABASE_URL", database.app_url)
     capsys.readouterr()
     assert run(["projects", "erase", "another"]) == ExitCode.OK
@@ -56,8 +68,17 @@ def test_a_project_is_erased_when_its_batches_have_ended(
 
     assert run(["projects", "erase", PROJECT, "--json"]) == ExitCode.FAILED
     told = json.loads(capsys.readouterr().out)
-    assert told == {"files": 3, "uploads": 1, "open_batches": [running], "unread": []}
+    assert told == {
+        "files": 3,
+        "uploads": 1,
+        "open_batches": [running],
+        "unread": [],
+        "data_key_destroyed": False,  # what runs needs it
+    }
     asyncio.run(ends(running))
     capsys.readouterr()
     assert run(["projects", "erase", PROJECT]) == ExitCode.OK
-    assert capsys.readouterr().out == f"Deleted 1 files and cancelled 0 uploads of {PROJECT}.\n"
+    assert capsys.readouterr().out == (
+        f"Deleted 1 files and cancelled 0 uploads of {PROJECT}.\n"
+        "Destroyed its data key: what that had encrypted is out of everybody's reach.\n"
+    )

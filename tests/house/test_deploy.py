@@ -18,6 +18,7 @@ from cli.settings import PREFIX, Settings, describe
 from cli.settings_sources import load
 from cli.settings_values import parse_duration
 from events.audit.note import PrivateKey
+from events.encryption.wrapping_key import WrappingKey
 from tests.house.chart import CHART, ROOT, Manifest, RenderError, lint, render
 from tests.postgres import Database
 
@@ -33,6 +34,7 @@ SECRETS = {
     "api-key": "sk-secret",
     "webhook-key": "secret" * 6,
     "audit-key": PrivateKey("batchmill", bytes(32)).text,
+    "wrapping-key": WrappingKey(bytes(32)).text,
 }
 
 

@@ -71,6 +71,10 @@ A Deployment of one role. Takes (dict "root" $ "component" "api" "of" .Values.ap
 {{- $secrets = append $secrets (dict "name" . "key" $values.webhookKey.key "path" "webhook-key") -}}
 {{- $_ := set $files "webhook_key" "webhook-key" -}}
 {{- end -}}
+{{- with $values.wrappingKey.existingSecret -}}
+{{- $secrets = append $secrets (dict "name" . "key" $values.wrappingKey.key "path" "wrapping-key") -}}
+{{- $_ := set $files "wrapping_key" "wrapping-key" -}}
+{{- end -}}
 {{- if and $values.auditKey.existingSecret (ne .component "api") -}}
 {{- $secrets = append $secrets (dict "name" $values.auditKey.existingSecret "key" $values.auditKey.key "path" "audit-key") -}}
 {{- $_ := set $files "audit_key" "audit-key" -}}
