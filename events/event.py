@@ -36,7 +36,9 @@ class Attachment(msgspec.Struct, frozen=True):
     @property
     def digest(self) -> bytes:
         """SHA-256 over salt and stored bytes."""
-        return hashlib.sha256(self.salt + self.body).digest()
+        digest = hashlib.sha256(self.salt)
+        digest.update(self.body)  # not of both joined: that would copy the body, and hold up other threads
+        return digest.digest()
 
 
 class NewEvent(msgspec.Struct, frozen=True):

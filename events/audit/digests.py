@@ -101,7 +101,7 @@ def line_root_of(lines: bytes, salt: bytes, body: bytes) -> tuple[str, int]:
         block = unpack_block(body, limit=max(1, size))
         if len(block) != size:
             raise LinesDamaged(f"the lines have {len(block)} bytes, and not the {size} of their facts")
-        results = [result for _, _, result in facts.results(block)]
+        results = [result for _, _, result in facts.results(memoryview(block))]
         return root_digest(facts.lines, results, salt), size
     except (msgspec.MsgspecError, zstandard.ZstdError, struct.error, OverflowError, ValueError) as error:
         raise LinesDamaged(str(error)) from error

@@ -7,12 +7,14 @@
 import hashlib
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 import zstandard
 
 from events.batch import Reason, Usage
+
+Bytes = TypeVar("Bytes", bytes, memoryview)
 
 COMPRESSION_LEVEL: Final = 1
 """zstd 1: what was measured as cheap enough for a durable loop to stay near a bare one."""
@@ -81,8 +83,9 @@ class LineFacts(msgspec.Struct, frozen=True, array_like=True):
     started_ms: list[int]
     took_ms: list[int]
 
-    def results(self, block: bytes) -> Iterator[tuple[int, int, bytes]]:
-        """(line, status, result line) for each line of a flush, given its uncompressed attachment."""
+    def results(self, block: Bytes) -> Iterator[tuple[int, int, Bytes]]:
+        """(line, status, result line) for each line of a flush, given its uncompressed attachment; of a view
+        of that they are views."""
         start = 0
         for line, status, size in zip(self.lines, self.statuses, self.sizes, strict=True):
             yield line, status, block[start : start + size]
@@ -132,12 +135,14 @@ def unpack_block(body: bytes, limit: int = 1 << 30) -> bytes:
     return zstandard.ZstdDecompressor().decompress(body, max_output_size=limit)
 
 
-def result_digest(salt: bytes, line: int, result: bytes) -> bytes:
+def result_digest(salt: bytes, line: int, result: bytes | memoryview) -> bytes:
     """The salted digest of a result line: SHA-256(salt, line as 8 bytes, text)."""
-    return hashlib.sha256(salt + struct.pack(">q", line) + result).digest()
+    digest = hashlib.sha256(salt + struct.pack(">q", line))
+    digest.update(result)
+    return digest.digest()
 
 
-def root_digest(lines: Sequence[int], results: Sequence[bytes], salt: bytes) -> str:
+def root_digest(lines: Sequence[int], results: Sequence[bytes | memoryview], salt: bytes) -> str:
     """The hex SHA-256 over the salted digest of each result line."""
     whole = hashlib.sha256()
     for line, result in zip(lines, results, strict=True):

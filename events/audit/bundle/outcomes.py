@@ -41,7 +41,7 @@ def result_digests(lines: bytes, salt: bytes, body: bytes) -> list[bytes]:
         raise ValueError(str(error)) from error
     if len(block) != size:
         raise ValueError(f"its results have {len(block)} bytes, and not the {size} of its facts")
-    return [result_digest(salt, line, result) for line, _, result in facts.results(block)]
+    return [result_digest(salt, line, result) for line, _, result in facts.results(memoryview(block))]
 
 
 class Outcomes:
