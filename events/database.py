@@ -186,7 +186,7 @@ def errors_as_ours() -> Iterator[None]:
                 raise LeadershipLost(str(error)) from error
             case "BM003":
                 raise EventMismatch(str(error)) from error
-            case "BM004":
+            case "BM004" | "BM006":
                 raise BatchmillError(str(error)) from error
             case "55P03" | "57014":
                 raise LogBusy(

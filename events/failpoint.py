@@ -45,6 +45,10 @@ NAMES: Final = (
     "copy.after",
     "swap.before",
     "swap.after",
+    "segment.before",
+    "segment.after",
+    "prune.before",
+    "prune.after",
 )
 """Every point there is; a name that is not here is refused."""
 

@@ -25,8 +25,10 @@ COMMITS: Final = tuple(
 )
 DECISIVE: Final = ("append", "flush", "put", "claim", "hand_out", "checkpoint")
 """Where something is decided; a death at the other points is rarer news, and left to the soak."""
-SERVED: Final = tuple(name for name in failpoint.NAMES if name.split(".")[0] not in ("copy", "swap"))
-"""Points that a server passes; the others are a rebuild's."""
+SERVED: Final = tuple(
+    name for name in failpoint.NAMES if name.split(".")[0] not in ("copy", "swap", "segment", "prune")
+)
+"""Points that a server passes; the others are those of a rebuild and of pruning."""
 DEADLY: Final = tuple(name for name in SERVED if name.split(".")[0] not in ("erase", "delete"))
 """Points that every day passes several times."""
 

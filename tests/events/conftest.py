@@ -18,7 +18,7 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
     AND state <> 'idle';  -- those hold nothing, and a bouncer may be about to hand them out
 TRUNCATE events, attachments, read_models, batch_work, claims, workers, leaderships, checkpoints,
-    webhook_deliveries, signed_checkpoints
+    webhook_deliveries, signed_checkpoints, segments, segment_streams
 RESTART IDENTITY;
 """
 

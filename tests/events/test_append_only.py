@@ -13,12 +13,16 @@ CHANGES = {
     "attachments": "body = ''",
     "incarnations": "reason = ''",
     "signed_checkpoints": "note = ''",
+    "segments": "name = ''",
+    "segment_streams": "stream_id = ''",
 }
 REMEDIES = {
     "events": "Delete files by the API",
     "attachments": "batchmill files delete",
     "incarnations": "batchmill log fork",
     "signed_checkpoints": "batchmill log fork",
+    "segments": "part of the log",
+    "segment_streams": "part of the log",
 }
 
 

@@ -25,6 +25,8 @@ LARGE: Final = {
     "read_models_copy",
     "webhook_deliveries",
     "signed_checkpoints",
+    "segments",
+    "segment_streams",
 }
 """What grows with every batch ever run; the board and its claims hold the open ones only."""
 
@@ -58,6 +60,11 @@ SELECT 'wh_' || n, 'we_' || n % 20, 'p' || n % 20, 'evt_' || n, 'batch.completed
 FROM generate_series(1, 20000) AS n;
 INSERT INTO signed_checkpoints (incarnation, size, root, note)
 SELECT (SELECT id FROM incarnations LIMIT 1), n, '', '' FROM generate_series(1, 20000) AS n;
+INSERT INTO segments (first, positions, name, sha256, bytes)
+SELECT 10 * n, int8multirange(int8range(10 * n, 10 * n + 5)), 's', sha256(int8send(n)), 0
+FROM generate_series(1, 20000) AS n;
+INSERT INTO segment_streams (stream_id, first_version, last_version, segment)
+SELECT 'batch_' || n, 1, 9, 10 * n FROM generate_series(1, 20000) AS n;
 ANALYZE;
 """
 

@@ -23,6 +23,8 @@ COLUMNS = {
     "incarnations": "reason",
     "schema_migrations": "name",
     "signed_checkpoints": "note",
+    "segments": "name",
+    "segment_streams": "stream_id",
 }
 
 
@@ -44,6 +46,7 @@ async def test_the_log_cannot_be_written_by_hand(login: asyncpg.Connection, tabl
     [
         "insert_event(1, gen_random_uuid(), 's', 't', 'p', '{}', NULL, '{}', NULL, '')",
         "write_board('{}')",
+        "prune('{1}', '{}', '', '', 0)",
     ],
 )
 async def test_the_inner_functions_cannot_be_called(login: asyncpg.Connection, call: str) -> None:

@@ -1,0 +1,168 @@
+"""Finds segments by the index that the database has of them, and opens them in storage.
+
+A few are held open, so that whoever reads on meets the one it has just read from. One holds at most some MB.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Sequence
+from hashlib import sha256
+from heapq import merge
+from typing import Final
+
+import asyncpg
+import msgspec
+
+from events.audit.digests import LogRow
+from events.database import Database
+from events.errors import BatchmillError
+from events.segments.encoding import unpack
+from events.statements import load_statements
+from storage.store import ObjectMissing, Store
+
+OPEN: Final = 16
+"""Segments held open."""
+FOUND: Final = 8
+"""Segments looked up together."""
+_SQL: Final = load_statements("events", "sql/segments.sql")
+Opened = dict[int, LogRow]
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """What the index says of a segment: its first position; where its runs of positions begin and,
+    exclusively, end; its name in storage, its digest and its size there."""
+
+    first: int
+    begins: list[int]
+    ends: list[int]
+    name: str
+    sha256: bytes
+    bytes_: int
+
+    @property
+    def last(self) -> int:
+        """Its last position."""
+        return self.ends[-1] - 1
+
+    def positions(self, after: int, upto: int) -> list[int]:
+        """Those that it has behind a position, up to another."""
+        return [
+            position
+            for begin, end in zip(self.begins, self.ends, strict=True)
+            if end > after and begin <= upto
+            for position in range(max(begin, after + 1), min(end, upto + 1))
+        ]
+
+
+class SegmentDamaged(BatchmillError):
+    """A segment is not in storage, or not what was put there; `found` is the digest of what is (None: nothing
+    is)."""
+
+    def __init__(self, segment: Segment, found: bytes | None, how: str) -> None:
+        super().__init__(
+            f"the segment {segment.first} to {segment.last} of the log, {segment.name} in storage, {how}: "
+            "take it from a backup of the storage; `batchmill audit verify` tells more"
+        )
+        self.segment = segment
+        self.found = found
+
+
+class Shelf:
+    """Over a database, and the storage of segments (None: it is not at hand). Raises as both, and
+    `SegmentDamaged`; one that is `forgiving` leaves events of damaged segments out, and keeps what is
+    `damaged`."""
+
+    def __init__(self, database: Database, store: Store | None, *, forgiving: bool = False) -> None:
+        self.damaged: dict[int, SegmentDamaged] = {}
+        self.lacking: set[str] = set()
+        """Streams that were asked for, and of which some events are in these."""
+        self._database = database
+        self._store = store
+        self._forgiving = forgiving
+        self._open: OrderedDict[int, Opened] = OrderedDict()
+
+    async def between(self, after: int, upto: int) -> AsyncGenerator[LogRow, None]:
+        """Events of segments behind a position, up to another, in their order."""
+        while after < upto:
+            segments = [Segment(*row) for row in await self._find("from_position", after + 1, upto, FOUND)]
+            following = [segment.first for segment in segments if segment.first > after]
+            # Whatever was not found begins behind the last one that was.
+            known = following[-1] if len(following) == FOUND else upto
+            places = [
+                [(position, at) for position in segment.positions(after, known)]
+                for at, segment in enumerate(segments)
+            ]
+            for position, at in merge(*places):
+                row = (await self._opened(segments[at])).get(position)
+                if row is not None:
+                    yield row
+            after = known
+
+    async def of_stream(self, stream_id: str, after: int, before: int) -> AsyncGenerator[LogRow, None]:
+        """Events of a stream that segments have, with versions between two, in their order."""
+        while found := await self._find("of_stream", stream_id, after, before, FOUND):
+            for *segment, last in found:
+                opened = await self._opened(Segment(*segment))
+                if segment[0] in self.damaged:
+                    self.lacking.add(stream_id)
+                for row in opened.values():
+                    if row.stream_id == stream_id and after < row.version < before:
+                        yield row
+                after = last
+
+    def lost(self, after: int, upto: int) -> set[int]:
+        """Positions behind one, up to another, whose events are in damaged segments."""
+        return {
+            position for damage in self.damaged.values() for position in damage.segment.positions(after, upto)
+        }
+
+    async def with_digest(self, digest: bytes) -> int | None:
+        """The first position of the segment whose object has this digest."""
+        found = await self._find("with_digest", digest)
+        return found[0]["first"] if found else None
+
+    async def _opened(self, segment: Segment) -> Opened:
+        held = self._open.get(segment.first)
+        if held is None:
+            try:
+                held = {row.position: row for row in await self._read(segment)}
+            except SegmentDamaged as damage:
+                if not self._forgiving:
+                    raise
+                self.damaged[segment.first] = damage
+                held = {}
+            self._open[segment.first] = held
+            if len(self._open) > OPEN:
+                self._open.popitem(last=False)
+        else:
+            self._open.move_to_end(segment.first)
+        return held
+
+    async def _read(self, segment: Segment) -> Sequence[LogRow]:
+        if self._store is None:
+            raise BatchmillError(
+                f"events of {segment.first} to {segment.last} were moved to storage, which is not at hand"
+            )
+        try:
+            stored = await self._store.read(segment.name, 0, segment.bytes_ + 1)
+        except ObjectMissing:
+            raise SegmentDamaged(segment, None, "is not there") from None
+        return await asyncio.to_thread(events_of, segment, stored)
+
+    async def _find(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        async with self._database.reading() as connection:
+            return await connection.fetch(_SQL[statement], *arguments)
+
+
+def events_of(segment: Segment, stored: bytes) -> list[LogRow]:
+    """The events of a segment, of which this is what storage has. Raises `SegmentDamaged`."""
+    found = sha256(stored).digest()
+    if found != segment.sha256:
+        raise SegmentDamaged(segment, found, "has another digest than was recorded")
+    try:
+        rows = unpack(stored)
+    except ValueError as error:
+        raise SegmentDamaged(segment, found, f"is none: {error}") from error
+    if [row.position for row in rows] != segment.positions(segment.first - 1, segment.last):
+        raise SegmentDamaged(segment, found, "has other events than the database says")
+    return rows
