@@ -38,6 +38,7 @@ class LocalBus:
             self._notices.put(notice)
         for wake in list(self._wakes):
             wake(notices)
+        await asyncio.sleep(0)  # whoever is woken goes first, on its way to the first line
 
     async def offer(self, route: str, work: Work) -> None:
         """See `Bus.offer`. What waits already is not kept twice."""
