@@ -170,11 +170,13 @@ def answer_error(request: Request[object, object, State], error: Exception) -> R
 
 
 def _about(request: Request[object, object, State]) -> dict[str, object]:
-    """The keys by which a request is found in the log of the process."""
+    """The keys by which a request is found in the log of the process: of a path no custom_id, which is a
+    client's text."""
+    head, lines, custom_id = request.scope["path"].partition("/lines/")
     return {
         "request_id": request.scope["state"].get("request_id"),
         "method": request.method,
-        "path": request.scope["path"],
+        "path": f"{head}{lines}…" if custom_id else request.scope["path"],
     }
 
 

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from events.batch import (
     Batch,
@@ -20,6 +21,7 @@ from events.batch import (
 )
 from events.inputs.validator import LineError
 from events.outcomes.lines import TIMED_OUT, LineOutcome
+from storage.store import StorageUnavailable
 from tests.api.client import Answer
 from tests.api.serving import BEGAN_MS, Project, Served
 
@@ -177,3 +179,14 @@ def test_another_projects_batch_is_unknown(served: Served, project: Project) -> 
         answer = line(project, batch_id, "a")
         assert answer.status == 404
         assert (answer.error["message"] or "").startswith("No batch found with id '")
+
+
+def test_a_custom_id_is_not_in_the_log_of_the_process(served: Served, project: Project) -> None:
+    batch_id = created(project)
+    served.store.failure = StorageUnavailable("away")
+    try:
+        with capture_logs() as said:
+            assert line(project, batch_id, "b/c").status == 503
+    finally:
+        served.store.failure = None
+    assert [entry["path"] for entry in said] == [f"/v1/batches/{batch_id}/lines/…"]
