@@ -35,7 +35,7 @@ from storage.store import ObjectDamaged, ObjectInfo, Store, Stored
 
 FRAMES_AT_ONCE: Final = PIECE_BYTES // FRAME_BYTES
 """What is encrypted or decrypted in one step, in a thread."""
-INLINE_BYTES: Final = 128 << 10
+INLINE_BYTES: Final = 512 << 10
 """What is decrypted faster than a thread takes it over."""
 _ENCRYPTED: Final = re.compile(r"encrypted/([0-9a-f]{32})/.+")
 

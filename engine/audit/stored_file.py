@@ -6,10 +6,12 @@ from hashlib import sha256
 from typing import Final
 
 from events.audit.ahead import ahead
-from storage.store import ObjectMissing, Store
+from storage.store import ObjectDamaged, ObjectMissing, Store
 
 INLINE_BYTES: Final = 32 << 10
 """What is hashed faster than a thread takes it over."""
+DAMAGED: Final = "what cannot be decrypted"
+"""In the place of a digest."""
 
 
 class StoredFile:
@@ -26,7 +28,7 @@ class StoredFile:
         self._digest = sha256()
         self._piece, self._at = b"", 0
         self._same = True
-        self._missing = False
+        self._missing = self._damaged = False
 
     async def take(self, text: bytes) -> None:
         """The bytes that must come next. Once others did, nothing more is read for it."""
@@ -44,10 +46,13 @@ class StoredFile:
         return self._same and self._at == len(self._piece) and not await self._read()
 
     async def digest(self) -> str | None:
-        """The SHA-256 (hex) of all of it, which is read to the end; None where there is no such object."""
+        """The SHA-256 (hex) of all of it, which is read to the end; None where there is no such object, and
+        `DAMAGED` where it is encrypted and not as it was put."""
         with suppress(ObjectMissing):
             while await self._read():
                 pass
+        if self._damaged:
+            return DAMAGED
         return None if self._missing else self._digest.hexdigest()
 
     async def aclose(self) -> None:
@@ -58,8 +63,9 @@ class StoredFile:
         """The next piece; False at the end."""
         try:
             self._piece, self._at = await anext(self._pieces, b""), 0
-        except ObjectMissing:
+        except ObjectMissing as error:
             self._missing = True
+            self._damaged = isinstance(error, ObjectDamaged)
             raise
         self.size += len(self._piece)
         if len(self._piece) > INLINE_BYTES:

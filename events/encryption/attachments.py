@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from events.errors import DatabaseUnavailable
 from events.event import SALT_BYTES, Attachment
-from storage.data_key import DataKey, DataKeyDestroyed, DataKeyLost, DataKeys
+from storage.data_key import DataKey, DataKeyDestroyed, DataKeyLost, DataKeys, NoDataKeys
 from storage.store import StorageUnavailable
 
 _MARK: Final = b"BMe1"
@@ -31,8 +31,8 @@ INLINE_BYTES: Final = 128 << 10
 class AttachmentCipher:
     """Between whoever has attachments and the table that keeps them."""
 
-    def __init__(self, keys: DataKeys) -> None:
-        self._keys = keys
+    def __init__(self, keys: DataKeys | None) -> None:
+        self._keys = keys or NoDataKeys()
 
     async def stored(self, project: str, event_id: UUID, ordinal: int, attachment: Attachment) -> Attachment:
         """What the table is to keep. Raises `DatabaseUnavailable` where the data key cannot be had now."""
