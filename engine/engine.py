@@ -2,7 +2,7 @@
 
     plan ◀── notices ── desk: planner, finalizer
     run  ◀── work ───── worker: a lane for each route, the recorder; the lookout, where no message comes
-    lead ◀── lease ──── dispatcher, followers (projector, eraser, others'), sealer, expirer, sweeper
+    lead ◀── lease ──── dispatcher, followers (projector, eraser, others'), sealer, expirer, lifter, sweeper
 
 A role that ends is the end of the engine: its owner sees the error and starts anew.
 """
@@ -23,6 +23,7 @@ from engine.eraser import Eraser
 from engine.expirer import Expirer
 from engine.finalizer import Finalizer
 from engine.lane import Lane
+from engine.lifter import Lifter
 from engine.lookout import Lookout
 from engine.options import EngineOptions
 from engine.planner import Planner
@@ -108,6 +109,7 @@ class Engine:
             own=self._worker,
         )
         self._expirer = Expirer(journal)
+        self._lifter = Lifter(journal)
         handlers: dict[str, Handle] = {
             "projector": Projector(journal.models),
             "eraser": Eraser(journal.log, journal.models, board, store).handle,
@@ -169,6 +171,7 @@ class Engine:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._dispatcher.run(leadership))
                 group.create_task(self._expirer.run(leadership))
+                group.create_task(self._lifter.run(leadership))
                 group.create_task(self._sweep())
                 if self._webhooks is not None:
                     group.create_task(self._webhooks.run(leadership))

@@ -10,6 +10,7 @@ from events.file import File
 from events.key import Key
 from events.log import Kind
 from events.read_models import KINDS
+from events.shape import encode_state
 from events.upload import Upload
 from events.webhooks.endpoint import WebhookEndpoint
 
@@ -48,7 +49,7 @@ def model_row(
         created_at=first.recorded_at,
         hidden=hidden,
         version=version,
-        state=None if state is None else msgspec.json.encode(state).decode(),
+        state=None if state is None else encode_state(state),
         parked=parked,
     )
 

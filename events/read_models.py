@@ -17,11 +17,13 @@ from events.batch import Batch
 from events.catalog import State, fold
 from events.database import Database
 from events.errors import KeyExpired, NotFound, UnknownEvent
+from events.event import RecordedEvent
 from events.failpoint import at
 from events.file import File
 from events.key import Key
 from events.log import Kind, Leadership
 from events.postgres_log import recorded_event
+from events.shape import AGAIN, SHAPES, Shape, decode_state, encode_state, shape_of
 from events.statements import load_statements
 from events.upload import Upload
 from events.webhooks.endpoint import WebhookEndpoint
@@ -46,7 +48,8 @@ S = TypeVar("S", bound=State)
 
 class Seen(msgspec.Struct, Generic[S], frozen=True):
     """An object as it is now. `version` is that of the last event folded; `parked` says why the stream
-    cannot be folded further, if so; `hidden` objects answer as unknown ones."""
+    cannot be folded further, if so; `hidden` objects answer as unknown ones. `shape` is that of an older
+    program's row which the state was folded on, and is to be written with."""
 
     id: str
     project_id: str
@@ -54,6 +57,7 @@ class Seen(msgspec.Struct, Generic[S], frozen=True):
     state: S
     hidden: bool = False
     parked: str | None = None
+    shape: Shape | None = None
 
 
 class Page(msgspec.Struct, Generic[S], frozen=True):
@@ -75,6 +79,15 @@ class ModelWrite(msgspec.Struct, frozen=True):
     parked: str | None
 
 
+class Written(msgspec.Struct, frozen=True):
+    """How a row was written: with the shape of this number (None: not yet), and what parked it then, if
+    anything."""
+
+    id: str
+    shape: int | None
+    parked: str | None
+
+
 class ReadModels:
     """Reads objects of any kind; `kind` arguments are the state's class."""
 
@@ -88,7 +101,9 @@ class ReadModels:
         """
         while True:
             async with self._database.reading() as connection:
-                rows = await connection.fetch(_SQL["one"], id, KINDS[kind], project_id, TAIL)
+                rows = await connection.fetch(
+                    _SQL["one"], id, KINDS[kind], project_id, TAIL, SHAPES[kind].number, AGAIN
+                )
             seen = _folded(kind, rows)
             if seen is None or len(rows) < TAIL or seen.parked:
                 return seen
@@ -130,6 +145,8 @@ class ReadModels:
                 after,
                 limit + 1,
                 TAIL,
+                SHAPES[kind].number,
+                AGAIN,
             )
         groups: dict[str, list[asyncpg.Record]] = {}
         for row in rows:
@@ -167,7 +184,7 @@ class ReadModels:
 
     async def _keyed(self, secret_sha256: str) -> tuple[Seen[Key] | None, int]:
         async with self._database.reading() as connection:
-            rows = await connection.fetch(_SQL["key"], secret_sha256, TAIL)
+            rows = await connection.fetch(_SQL["key"], secret_sha256, TAIL, SHAPES[Key].number, AGAIN)
         return _folded(Key, rows), rows[0]["now"] if rows else 0
 
     async def opens(self, key_id: str) -> bool:
@@ -228,6 +245,12 @@ class ReadModels:
             named.update(row["stored"] for row in rows)
         return named
 
+    async def written(self, after: str, limit: int) -> list[Written]:
+        """The next rows by id."""
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(_SQL["written"], after, limit)
+        return [Written(row["id"], row["shape"], row["parked"]) for row in rows]
+
     async def checkpoint(self, follower: str) -> int:
         """The position that a follower has handled; 0 for one that never ran."""
         async with self._database.reading() as connection:
@@ -261,7 +284,7 @@ class ReadModels:
 
 def model_write(seen: Seen[S]) -> ModelWrite:
     """The row that holds what was seen."""
-    return ModelWrite(seen.id, seen.version, msgspec.json.encode(seen.state).decode(), seen.parked)
+    return ModelWrite(seen.id, seen.version, encode_state(seen.state, seen.shape), seen.parked)
 
 
 def _folded(kind: type[S], rows: Sequence[asyncpg.Record]) -> Seen[S] | None:
@@ -272,15 +295,17 @@ def _folded(kind: type[S], rows: Sequence[asyncpg.Record]) -> Seen[S] | None:
     if not rows:
         return None
     row = rows[0]
-    version: int = row["row_version"]
-    try:
-        state: State | None = None if row["state"] is None else msgspec.json.decode(row["state"], type=kind)
-    except msgspec.MsgspecError as error:
-        raise UnknownEvent(
-            f"the row of {row['id']} is of another program: upgrade, or `batchmill rebuild` ({error})"
-        ) from error
+    tail = [recorded_event(row) for row in rows if row["position"] is not None]
+    state: State | None = None
+    version, shape = 0, None
+    if row["state"] is not None and not _whole(tail, row["row_version"]):
+        state, version = decode_state(kind, row["state"], row["id"]), row["row_version"]
+        written = shape_of(row["state"])
+        shape = written if written.number < SHAPES[kind].number else None
     parked: str | None = None
-    for event in [recorded_event(row) for row in rows if row["position"] is not None]:
+    for event in tail:
+        if event.version <= version:  # asked for all of the stream, of which some is not there any more
+            continue
         try:
             state = fold(state, event)
         except UnknownEvent as error:
@@ -289,4 +314,9 @@ def _folded(kind: type[S], rows: Sequence[asyncpg.Record]) -> Seen[S] | None:
         version = event.version
     if state is None:
         return None
-    return Seen(row["id"], row["project_id"], version, cast(S, state), row["hidden"], parked)
+    return Seen(row["id"], row["project_id"], version, cast(S, state), row["hidden"], parked, shape)
+
+
+def _whole(tail: Sequence[RecordedEvent], version: int) -> bool:
+    """Whether these are all events of a stream up to a version: old ones may have left the database."""
+    return len(tail) >= version and all(event.version == n for n, event in enumerate(tail[:version], 1))

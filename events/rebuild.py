@@ -31,8 +31,9 @@ from events.leadership import Candidate
 from events.log import Leadership
 from events.model_row import FoldedRow, model_row
 from events.postgres_log import recorded_event
-from events.read_models import KINDS, ReadModels, model_write
+from events.read_models import ReadModels, model_write
 from events.reads import is_of_reads
+from events.shape import decode_state
 from events.statements import load_statements
 from events.upload import Upload
 from events.webhooks.endpoint import WebhookEndpoint
@@ -306,10 +307,10 @@ class _Rebuilding:
 def _folded_on(id: str, events: Sequence[asyncpg.Record]) -> FoldedRow:
     """The row of a stream after its next events, each with the row of the copy before them."""
     kind, before = kind_of(id), events[0]
-    assert kind in KINDS
+    assert kind is not None
     stream = FoldedStream(msgspec.structs.replace(recorded_event(before), recorded_at=before["began_at"]))
     if before["state"] is not None:
-        stream.state = msgspec.json.decode(before["state"], type=kind)
+        stream.state = decode_state(kind, before["state"], id)
         stream.version = before["row_version"]
     for event in events:
         stream.add(recorded_event(event))

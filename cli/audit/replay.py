@@ -100,6 +100,12 @@ def _print(replayed: "Replayed") -> None:
             ("changed since", f"{replayed.changed_since:,}" if replayed.changed_since else ""),
             ("parked", f"{replayed.parked:,}: a newer batchmill wrote to them" if replayed.parked else ""),
             ("unknown", f"{replayed.unknown:,}: of a newer batchmill" if replayed.unknown else ""),
+            (
+                "foreign",
+                f"{replayed.foreign:,}: rows of another batchmill, compared as far as both know them"
+                if replayed.foreign
+                else "",
+            ),
             ("differences", f"{replayed.different:,}"),
         ]
     )

@@ -249,6 +249,11 @@ def _print(report: "Report") -> None:
     )
     if report.erased:
         print(f"{report.erased:,} attachments were erased, as events say why.")
+    if report.foreign:
+        print(
+            f"{report.foreign:,} read models were written by another batchmill, and compared as far as both "
+            "know them."
+        )
     if report.anchor is None:
         print("Nothing of it is sealed: no checkpoint that one of the keys has signed was found.")
     else:

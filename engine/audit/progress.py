@@ -33,6 +33,8 @@ class Progress(msgspec.Struct):
     tree: TreeState | None = None
     events: int = 0
     streams: int = 0
+    foreign: int = 0
+    """Rows of another program's shape, which were compared as far as both know it."""
     sizes: list[int] = []
     unsound: list[Unsound] = []
     named: list[Defect] = []
@@ -81,6 +83,8 @@ class Report(msgspec.Struct, frozen=True):
     results: int
     bytes_: int = msgspec.field(name="bytes")
     streams: int
+    foreign: int
+    """Of these, those that have a row of another program's shape, compared as far as both know it."""
     defects: list[Defect]
     more: bool
     """Whether there are more defects than are told."""
@@ -121,6 +125,7 @@ def report_of(progress: Progress) -> Report:
         results=looked.results,
         bytes_=looked.bytes_,
         streams=progress.streams,
+        foreign=progress.foreign,
         defects=defects[:MOST],
         more=len(defects) > MOST,
     )

@@ -305,6 +305,7 @@ class Verifier:
         """Folds streams, and notes what is odd about them."""
         async for check in self._evidence.streams(ids):
             progress.streams += 1
+            progress.foreign += check.foreign
             for gap in check.gaps:
                 defect = Defect(
                     "event_deleted",

@@ -14,6 +14,7 @@ from events.event import RecordedEvent
 from events.file import File
 from events.model_row import derived
 from events.read_models import KINDS
+from events.shape import SHAPES, encode_state, shape_of
 from events.upload import Upload
 
 WAITED: Final = timedelta(minutes=10)
@@ -84,6 +85,15 @@ class StreamCheck:
             self._at_row = self.state
 
     @property
+    def foreign(self) -> bool:
+        """Whether the row has the shape of another program: where that parks it is no defect, and of its
+        state only those fields can be compared that both know."""
+        row, kind = self.row, self._kind
+        if row is None or row.state is None or kind is None:
+            return False
+        return shape_of(row.state).number != SHAPES[kind].number
+
+    @property
     def ahead(self) -> bool:
         """Whether the row has seen events that are not there."""
         row = self.row
@@ -134,17 +144,24 @@ class StreamCheck:
         yield from _others("label", label, row.label)
         yield from _others("stored", stored, row.stored)
         yield from _others("hidden", hidden, row.hidden)
-        if row.parked is not None:
+        if row.parked is not None and not self.foreign:
             yield "parked", None, row.parked
         if row.state is None:
+            yield from _others("expires_at", None, row.expires_at)
+            yield from _others("bytes", None, row.bytes)
             return
-        if self._at_row is None or not _same(row.state, self._at_row):
-            yield "state", _text(self._at_row), row.state
+        if self._at_row is None:
+            yield "state", None, row.state
+        elif self.foreign:
+            yield from _others_of_both(encode_state(self._at_row), row.state)
+        elif not _same(row.state, self._at_row):
+            yield "state", encode_state(self._at_row), row.state
+        found, size = None, None
         if isinstance(self._at_row, File | Upload):
-            found = _EXPIRES.search(row.state)
-            yield from _others("expires_at", None if found is None else int(found[1]), row.expires_at)
-            if row.bytes is not None:
-                yield from _others("bytes", self._at_row.created.size, row.bytes)
+            found, size = _EXPIRES.search(row.state), self._at_row.created.size
+        yield from _others("expires_at", None if found is None else int(found[1]), row.expires_at)
+        if row.bytes is not None or not row.hidden:  # of what was gone before they were counted, none are
+            yield from _others("bytes", size, row.bytes)
 
 
 def _others(field: str, expected: object, found: object) -> Iterable[tuple[str, object, object]]:
@@ -152,13 +169,33 @@ def _others(field: str, expected: object, found: object) -> Iterable[tuple[str, 
         yield field, expected, found
 
 
+def _others_of_both(expected: str, found: str) -> Iterable[tuple[str, object, object]]:
+    """Fields of two states that both of them have, and that differ in what both of them have."""
+    try:
+        there, here = (msgspec.json.decode(text, type=dict[str, object]) for text in (expected, found))
+    except msgspec.MsgspecError:
+        yield "state", expected, found
+        return
+    for name in sorted((there.keys() & here.keys()) - {"shape"}):
+        if not _agree(there[name], here[name]):
+            yield f"state.{name}", _json(there[name]), _json(here[name])
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _agree(one: object, other: object) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return all(_agree(one[name], other[name]) for name in one.keys() & other.keys())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_agree, one, other))
+    return one == other
+
+
 def _same(text: str, state: State) -> bool:
-    """By value: another program may have written the same state with other fields left out."""
+    """By value: another build may have written the same state in another order."""
     try:
         return msgspec.json.decode(text, type=type(state)) == state
     except msgspec.MsgspecError:
         return False
-
-
-def _text(state: State | None) -> str | None:
-    return None if state is None else msgspec.json.encode(state).decode()

@@ -48,7 +48,8 @@ class Difference(msgspec.Struct, frozen=True):
 class Replayed(msgspec.Struct):
     """What came of it. `objects` are counted by kind, `batches` by status, as they were after the last event
     replayed. `changed_since` objects have later events: they are not compared. `parked` streams have an event
-    that this program cannot fold, `unknown` ones belong to objects that it does not know. Of `differences`
+    that this program cannot fold, `unknown` ones belong to objects that it does not know; the rows of
+    `foreign` ones have another program's shape, and are compared as far as both know them. Of `differences`
     the first `MOST` are told."""
 
     until: int | None = None
@@ -60,6 +61,7 @@ class Replayed(msgspec.Struct):
     changed_since: int = 0
     parked: int = 0
     unknown: int = 0
+    foreign: int = 0
     different: int = 0
     differences: list[Difference] = []
 
@@ -176,6 +178,7 @@ def _count(check: StreamCheck, found: Replayed) -> None:
         kind = KINDS[type(state)]
         found.objects[kind] = found.objects.get(kind, 0) + 1
     found.parked += check.parked
+    found.foreign += check.foreign
     if isinstance(state, Batch):
         found.batches[state.status] = found.batches.get(state.status, 0) + 1
 

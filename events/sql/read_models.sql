@@ -1,12 +1,12 @@
 -- name: one
 -- One row by id, of one project ($3 NULL: of any), with the events that are not folded into it yet, in one
--- snapshot.
+-- snapshot; with all of them where the row is not to be read ($5 is the shape that this program knows).
 SELECT m.id, m.project_id, m.hidden, m.version AS row_version, m.state, m.parked,
        e.position, e.event_id, e.stream_id, e.version, e.type, e.data, e.metadata, e.recorded_at
 FROM read_models m
 LEFT JOIN LATERAL (SELECT x.position, x.event_id, x.stream_id, x.version, x.type, x.data, x.metadata,
                           x.recorded_at
-                   FROM events x WHERE x.stream_id = m.id AND x.version > m.version
+                   FROM events x WHERE x.stream_id = m.id AND x.version > fold_after(m.state, m.version, $5, $6)
                    ORDER BY x.version LIMIT $4) e ON true
 WHERE m.id = $1 AND m.kind = $2 AND ($3::text IS NULL OR m.project_id = $3)
 ORDER BY e.version
@@ -19,7 +19,7 @@ SELECT floor(extract(epoch FROM now()))::bigint AS now,
 FROM read_models m
 LEFT JOIN LATERAL (SELECT x.position, x.event_id, x.stream_id, x.version, x.type, x.data, x.metadata,
                           x.recorded_at
-                   FROM events x WHERE x.stream_id = m.id AND x.version > m.version
+                   FROM events x WHERE x.stream_id = m.id AND x.version > fold_after(m.state, m.version, $3, $4)
                    ORDER BY x.version LIMIT $2) e ON true
 WHERE m.kind = 'key' AND m.label = $1 AND NOT m.hidden
 ORDER BY e.version
@@ -67,7 +67,7 @@ FROM (SELECT r.id, r.project_id, r.hidden, r.version, r.state, r.parked, r.creat
       ORDER BY r.created_at DESC, r.id DESC LIMIT $6) m
 LEFT JOIN LATERAL (SELECT x.position, x.event_id, x.stream_id, x.version, x.type, x.data, x.metadata,
                           x.recorded_at
-                   FROM events x WHERE x.stream_id = m.id AND x.version > m.version
+                   FROM events x WHERE x.stream_id = m.id AND x.version > fold_after(m.state, m.version, $8, $9)
                    ORDER BY x.version LIMIT $7) e ON true
 ORDER BY m.created_at DESC, m.id DESC, e.version
 
@@ -81,7 +81,7 @@ FROM (SELECT r.id, r.project_id, r.hidden, r.version, r.state, r.parked, r.creat
       ORDER BY r.created_at, r.id LIMIT $6) m
 LEFT JOIN LATERAL (SELECT x.position, x.event_id, x.stream_id, x.version, x.type, x.data, x.metadata,
                           x.recorded_at
-                   FROM events x WHERE x.stream_id = m.id AND x.version > m.version
+                   FROM events x WHERE x.stream_id = m.id AND x.version > fold_after(m.state, m.version, $8, $9)
                    ORDER BY x.version LIMIT $7) e ON true
 ORDER BY m.created_at, m.id, e.version
 
@@ -106,6 +106,11 @@ WHERE EXISTS (SELECT 1 FROM events e WHERE e.position > $2 AND e.position <= $3 
 -- name: visible
 -- The next objects of a kind by id, of every project, that are not hidden.
 SELECT id FROM read_models WHERE id > $2 AND kind = $1 AND NOT hidden ORDER BY id LIMIT $3
+
+-- name: written
+-- The next rows, with the shapes that they have; NULL of those that were not written forward yet.
+SELECT id, CASE WHEN state IS NOT NULL THEN shape_of(state) END AS shape, parked
+FROM read_models WHERE id > $1 ORDER BY id LIMIT $2
 
 -- name: head
 -- The last position of the log.

@@ -8,14 +8,16 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from events.batch import Batch
 from events.database import Database as Connections
 from events.event import NewEvent
 from events.postgres_log import PostgresLog
+from events.shape import SHAPES
 from tests.chaos.checker import broken_promises, results_of
 from tests.chaos.fleet import fleet
 from tests.chaos.inputs import batch_of, fresh_names
 from tests.chaos.mill import BOUND, PATIENCE, Refused, polling
-from tests.chaos.witness import story_of
+from tests.chaos.witness import story_of, with_models
 from tests.postgres import Database
 from tests.rabbit import Broker
 from tests.upstream import LedgerUpstream
@@ -23,10 +25,13 @@ from tests.upstream import LedgerUpstream
 SETTINGS: Final = {"concurrency": "8", "chunk_lines": "16"}
 NEW_TYPE: Final = "BatchWithdrawn"
 NEWER_PROGRAM: Final = f"""
-from events import catalog
+from events import catalog, shape
+from events.batch import Batch
 catalog.UPCASTERS["{NEW_TYPE}"] = lambda plain: ("BatchCancelRequested", {{}})
+shape.SHAPES[Batch] = shape.Shape(shape.SHAPES[Batch].number + 1, 0)
 """
-"""Run by Python before anything else: a program that knows one more type."""
+"""Run by Python before anything else: a program that knows one more type, and has a newer shape of rows."""
+SHAPE: Final = "SELECT shape_of(state) FROM read_models WHERE id = $1"
 FOLLOWED: Final = "SELECT min(position) FROM checkpoints"
 
 
@@ -41,6 +46,18 @@ async def written_by_a_newer_program(database: Database, batch_id: str) -> int:
         return await log.head()
     finally:
         await connections.close()
+
+
+async def until_lifted(database: Database, *ids: str) -> None:
+    """Returns when the rows of these batches have the shape of the newer program."""
+    connection = await asyncpg.connect(database.app_url)
+    try:
+        async with asyncio.timeout(BOUND):
+            for id in ids:
+                while await connection.fetchval(SHAPE, id) <= SHAPES[Batch].number:  # noqa: ASYNC110  # nobody tells
+                    await asyncio.sleep(PATIENCE)
+    finally:
+        await connection.close()
 
 
 async def until_followed(database: Database, position: int) -> None:
@@ -93,6 +110,8 @@ async def test_a_batch_that_a_newer_program_changed_waits_for_the_upgrade_and_ho
             assert await pods.api.stop() == 0
             await pods.api.start()
             story = await story_of(pods.api, polls, lines, ledger)
+        await until_lifted(database, parked, other)
+        story = await with_models(story, database.app_url)
     assert broken_promises(untouched) == broken_promises(story) == []
     assert untouched.polls[-1]["status"] == "completed"
     assert (story.polls[-1]["status"], story.polls[-1]["batchmill"]["parked"]) == ("cancelled", None)
