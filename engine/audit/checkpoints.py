@@ -124,6 +124,12 @@ class Checkpoints:
             upto = rows[-1].size - 1
         return None
 
+    async def around(self, positions: Sequence[int]) -> list[int]:
+        """The sizes of the database's checkpoints around some positions, ascending: of each the last one that
+        does not cover it, and the first one that does."""
+        rows = await self._evidence.checkpoints_around(self._incarnation, positions)
+        return sorted(row.size for row in rows if self._holds(row) is not None)
+
     def _holds(self, row: CheckpointRow) -> Signed | None:
         """The checkpoint of a row, where the row says the same as its note and somebody known signed it."""
         try:

@@ -1,15 +1,16 @@
 """Checks the bodies that events tell of: attachments, files, and that files are what the attachments give."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
-from hashlib import sha256
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Final
 from uuid import UUID
 
 import msgspec
 
+from engine.audit.stored_file import INLINE_BYTES, StoredFile
 from engine.result_lines import result_lines
+from events.audit.ahead import ahead
 from events.audit.digests import LinesDamaged, LogRow, attachment_digest, attachment_digests_of, line_root_of
 from events.audit.evidence import Body, Evidence
 from events.audit.naming_contents import Doubt, Fault
@@ -45,8 +46,6 @@ DAMAGED: Final = (
     ValueError,
 )
 """What comes of making results from a log of which anything may have been changed."""
-INLINE_BYTES: Final = 32 << 10
-"""What is hashed faster than a thread takes it over."""
 
 
 class Looked(msgspec.Struct):
@@ -77,9 +76,14 @@ class Contents:
         Raises as storage and the database do."""
         try:
             async with asyncio.TaskGroup() as group:
+                closed = [row for row in rows if row.type in CLOSED]
+                results = {file for row in closed for file in files_of(row)}
+                created = [row for row in rows if row.type in CREATED]
+                firsts = {row.stream_id: row for row in created if row.stream_id in results}
+                others = [row for row in created if row.stream_id not in results]
                 group.create_task(self._attachments([row for row in rows if row.attachments]))
-                group.create_task(self._each(self._file, [row for row in rows if row.type in CREATED]))
-                group.create_task(self._each(self._results, [row for row in rows if row.type in CLOSED]))
+                group.create_task(self._each(self._file, others))
+                group.create_task(self._each(lambda row: self._results(row, firsts), closed))
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None
 
@@ -153,21 +157,14 @@ class Contents:
     async def _file(self, row: LogRow) -> None:
         created = decode(row.type, row.data)
         assert isinstance(created, FileCreated)
-        digest = sha256()
-        size = 0
-        found: str | None = None
-        try:
-            async for piece in self._store.get(created.storage_key):
-                size += len(piece)
-                if len(piece) > INLINE_BYTES:
-                    await asyncio.to_thread(digest.update, piece)
-                else:
-                    digest.update(piece)
-            found = digest.hexdigest()
-        except ObjectMissing:
-            pass
-        self._looked.bytes_ += size
-        if (size, found) == (created.size, created.sha256):
+        async with aclosing(StoredFile(self._store, created.storage_key)) as file:
+            await self._judge(row, created, file)
+
+    async def _judge(self, row: LogRow, created: FileCreated, file: StoredFile) -> None:
+        """Whether a file is what its first event has recorded."""
+        found = await file.digest()
+        self._looked.bytes_ += file.size
+        if (file.size, found) == (created.size, created.sha256):
             self._looked.files += 1
         elif not await self._evidence.gone(row.stream_id):
             self._looked.faults.append(
@@ -182,8 +179,27 @@ class Contents:
                 )
             )
 
-    async def _results(self, row: LogRow) -> None:
-        """Makes the result files of a batch again, and compares them byte by byte."""
+    async def _results(self, row: LogRow, firsts: dict[str, LogRow]) -> None:
+        """Looks at the result files of a batch beside what its attachments give. One whose first event is
+        among `firsts` is looked at by its digest in the same reading."""
+        async with AsyncExitStack() as opened:
+            files: dict[str, StoredFile] = {}
+            for id in files_of(row):
+                if (created := await self._created(id)) is not None:
+                    file = StoredFile(self._store, created.storage_key)
+                    files[id] = await opened.enter_async_context(aclosing(file))
+            await self._compare(row, files)
+            for id in files_of(row):
+                if (first := firsts.pop(id, None)) is None:
+                    continue
+                event = decode(first.type, first.data)
+                if id in files and isinstance(event, FileCreated):
+                    await self._judge(first, event, files[id])
+                else:
+                    await self._file(first)
+
+    async def _compare(self, row: LogRow, files: Mapping[str, StoredFile]) -> None:
+        """Makes the result files of a batch again, and compares those of `files` byte by byte."""
         end = decode(row.type, row.data)
         assert isinstance(end, BatchCompleted | BatchCancelled | BatchExpired)
         try:
@@ -193,19 +209,19 @@ class Contents:
             return
         if batch is None or not batch.total:
             return
-        files = {True: end.output_file_id, False: end.error_file_id}
-        compared = {of: await self._comparison(file) for of, file in files.items() if file is not None}
+        named = {True: end.output_file_id, False: end.error_file_id}
         try:
-            async for stretch in result_lines(self._log, self._store, row.stream_id, batch):
-                for succeeded, _, text in stretch.by_file():
-                    if (comparison := compared.get(succeeded)) is not None:
-                        await comparison.take(text)
-                    elif files[succeeded] is None:
-                        raise ResultsDamaged(f"{row.stream_id} names no file of some of its results")
-            for succeeded, comparison in compared.items():
-                if comparison is not None and not await comparison.ended():
-                    told = f"file {files[succeeded]} is not what the results recorded of {row.stream_id} give"
-                    self._doubt(row, files[succeeded], told)
+            async with aclosing(ahead(result_lines(self._log, self._store, row.stream_id, batch))) as lines:
+                async for stretch in lines:
+                    for succeeded, _, text in stretch.by_file():
+                        if (id := named[succeeded]) is None:
+                            raise ResultsDamaged(f"{row.stream_id} names no file of some of its results")
+                        if id in files:
+                            await files[id].take(text)
+            for id, file in files.items():
+                if not await file.ended():
+                    told = f"file {id} is not what the results recorded of {row.stream_id} give"
+                    self._doubt(row, id, told)
         except (ResultsErased, ObjectMissing):
             return
         except DAMAGED as error:
@@ -216,13 +232,13 @@ class Contents:
     def _doubt(self, row: LogRow, file: str | None, told: str) -> None:
         self._looked.doubts.append(Doubt(row.stream_id, file, row.position, told))
 
-    async def _comparison(self, file_id: str) -> "_Comparison | None":
-        """None for a file that is gone."""
+    async def _created(self, file_id: str) -> FileCreated | None:
+        """None of a file that is gone."""
         events = await self._log.stream(file_id)
         if not events or any(event.type in ("FileDeleted", "FileExpired") for event in events):
             return None
         created = decode(events[0].type, events[0].data)
-        return _Comparison(self._store.get(created.storage_key)) if isinstance(created, FileCreated) else None
+        return created if isinstance(created, FileCreated) else None
 
     async def _batch(self, batch_id: str) -> Batch | None:
         state: State | None = None
@@ -247,29 +263,6 @@ def files_of(row: LogRow) -> list[str]:
             return [file for file in (event.output_file_id, event.error_file_id) if file is not None]
         case _:
             return []
-
-
-class _Comparison:
-    """Compares what comes with what stands in storage; once it differs, nothing more is read."""
-
-    def __init__(self, stored: AsyncIterator[bytes]) -> None:
-        self._stored = stored
-        self._held, self._at = b"", 0
-        self._same = True
-
-    async def take(self, text: bytes) -> None:
-        """The bytes that must come next."""
-        at = 0
-        while self._same and at < len(text):
-            if self._at == len(self._held):
-                self._held, self._at = await anext(self._stored, b""), 0
-            both = min(len(text) - at, len(self._held) - self._at)
-            self._same = both > 0 and text[at : at + both] == self._held[self._at : self._at + both]
-            at, self._at = at + both, self._at + both
-
-    async def ended(self) -> bool:
-        """Whether all was the same, to the end."""
-        return self._same and self._at == len(self._held) and not await anext(self._stored, b"")
 
 
 def _digested(row: LogRow, body: Body, expected: bytes) -> tuple[bytes, str | None, int]:

@@ -1,5 +1,6 @@
 """How far a verification is, and what it found."""
 
+from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 from uuid import UUID
 
@@ -35,7 +36,12 @@ class Progress(msgspec.Struct):
     streams: int = 0
     foreign: int = 0
     """Rows of another program's shape, which were compared as far as both know it."""
+    passed: int = 0
+    """Checkpoints of the database that the tree was held against."""
+    ahead: list[int] = []
+    """Sizes of those that were read, and that the tree has not come to."""
     sizes: list[int] = []
+    """Those of the checkpoints around what is wrong."""
     unsound: list[Unsound] = []
     named: list[Defect] = []
     """Defects that are named already."""
@@ -50,6 +56,21 @@ class Progress(msgspec.Struct):
     stray_model: str = ""
     stray_attachment: tuple[UUID, int] = (FIRST, -1)
 
+    def reach(self, size: int) -> None:
+        """The tree was held against all checkpoints up to this size."""
+        behind = [one for one in self.ahead if one > size]
+        self.passed += len(self.ahead) - len(behind)
+        self.ahead = behind
+
+    @property
+    def places(self) -> list[int]:
+        """Positions at which something is wrong, or that may turn out to be so."""
+        return [
+            *(one.position for one in self.unsound),
+            *(one.position for one in self.looked.faults),
+            *(one.position for one in self.looked.doubts),
+        ]
+
     def rewind(self) -> None:
         """Forgets what of checkpoints was read ahead of the tree, before it is gone on with."""
         if self.phase != "events":
@@ -60,8 +81,12 @@ class Progress(msgspec.Struct):
             for one in self.named
             if one.upto is None or one.upto <= reached or one.key != f"{DATABASE}/{one.upto}"
         ]
-        self.sizes = [size for size in self.sizes if size <= reached]
+        self.ahead = []
         self.checkpoint = reached
+
+
+Show = Callable[[Progress], Awaitable[None]]
+"""Is called after each page; what it is given can be kept only as long as the call."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -118,7 +143,7 @@ def report_of(progress: Progress) -> Report:
         unsealed_from=progress.size + 1 if progress.head > progress.size else None,
         anchor=progress.anchor,
         events=progress.events,
-        checkpoints=len(progress.sizes),
+        checkpoints=progress.passed + len(progress.ahead),
         attachments=looked.attachments,
         erased=looked.erased,
         files=looked.files,

@@ -9,14 +9,16 @@ Reads page by page, so memory does not grow with the log, a running program is n
 can be gone on with later (`Progress`). It ends at the position that was the last one when it began.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from contextlib import aclosing
 from itertools import pairwise
 from typing import Final
 from uuid import UUID
 
 from engine.audit.checkpoints import EVER, Anchor, Checkpoints, Trust
 from engine.audit.contents import Contents, files_of
-from engine.audit.progress import Progress, Report, report_of
+from engine.audit.progress import Progress, Report, Show, report_of
+from engine.audit.strays import look_at_strays
 from events.audit.alignment import WINDOW
 from events.audit.defect import MOST, Defect
 from events.audit.digests import LogRow, content_digest_of
@@ -33,10 +35,8 @@ from storage.store import Store
 
 PAGE: Final = 512
 """Events read together: a few MB with their facts."""
-STRAYS: Final = 5000
 BEFORE_ALL: Final = -(1 << 62)
 """Somebody may have moved an event to where no position is."""
-Show = Callable[[Progress], Awaitable[None]]
 
 
 class Verifier:
@@ -79,7 +79,7 @@ class Verifier:
             anchor.where,
             position=base or BEFORE_ALL,
             checkpoint=base,
-            sizes=[base] if base else [],
+            passed=1 if base else 0,
             named=anchor.defects,
             told=anchor.told,
         )
@@ -94,7 +94,7 @@ class Verifier:
         if progress.phase == "read models":
             await self._models(progress, show)
         if progress.phase == "strays":
-            await self._strays(progress, show)
+            await look_at_strays(self._evidence, progress, show)
         return report_of(progress)
 
     async def run_batch(self, batch_id: str, show: Show) -> Report:
@@ -120,6 +120,7 @@ class Verifier:
             number += 1
         if not progress.events:
             raise NotFound(f"there is no batch {batch_id!r} in the log")
+        progress.sizes = await self._checkpoints.around(progress.places)
         progress.of_events += name_events(
             [], progress.unsound, {}, head=0, laid=0, size=0, sizes=progress.sizes
         )
@@ -155,19 +156,21 @@ class Verifier:
         check = await self._tree(progress)
         contents = Contents(self._evidence, self._log, self._store, progress.looked)
         at = progress.position
-        async for rows in self._evidence.pages(at, progress.head, self._page):
-            before, at = at, rows[-1].position
-            sound = [row for row in rows if self._sound(row, progress)]
-            await self._lay(check, progress, rows, at, last=False)
-            await contents.look(sound)
-            progress.events += len(rows)
-            _missing(progress, [before, *(row.position for row in rows)], check.size)
-            state = check.state(at + 1)
-            if check.another:
-                break
-            if state is not None:
-                progress.tree, progress.position = state, at
-                await show(progress)
+        async with aclosing(self._evidence.pages(at, progress.head, self._page)) as pages:
+            async for rows in pages:
+                before, at = at, rows[-1].position
+                sound = [row for row in rows if self._sound(row, progress)]
+                await self._lay(check, progress, rows, at, last=False)
+                await contents.look(sound)
+                progress.events += len(rows)
+                _missing(progress, [before, *(row.position for row in rows)], check.size)
+                state = check.state(at + 1)
+                if check.another:
+                    break
+                if state is not None:
+                    progress.tree, progress.position = state, at
+                    progress.reach(state.size)
+                    await show(progress)
         await self._lay(check, progress, [], min(at, check.size), last=True)
         await self._name(check, progress)
         progress.phase, progress.position, progress.tree = "read models", progress.base or BEFORE_ALL, None
@@ -222,7 +225,7 @@ class Verifier:
     async def _marks(self, check: TreeCheck, progress: Progress, upto: int) -> None:
         while progress.checkpoint < upto:
             marks, defects, progress.checkpoint = await self._checkpoints.after(progress.checkpoint)
-            progress.sizes += [mark.size for mark in marks]
+            progress.ahead += [mark.size for mark in marks]
             progress.named += defects
             check.mark(marks)
 
@@ -245,6 +248,10 @@ class Verifier:
         await self._find_far(check, progress)
         positions = [parting.position for parting in check.partings if parting.position is not None]
         places = await self._evidence.places(positions)
+        sealed = [
+            parting.sealed_position for parting in check.partings if parting.sealed_position is not None
+        ]
+        progress.sizes = await self._checkpoints.around([*positions, *sealed, *progress.places])
         laid = check.wanted - 1
         events = name_events(
             check.partings,
@@ -327,25 +334,6 @@ class Verifier:
                 progress.odd.append((defect_of, check.id, check.position, None))
             else:
                 progress.models.append(defect_of)
-
-    async def _strays(self, progress: Progress, show: Show) -> None:
-        while models := await self._evidence.stray_models(progress.stray_model, STRAYS):
-            for stray in models:
-                if not stray.known:
-                    told = f"the row of {stray.key} in the read models was inserted: no event tells of it"
-                    defect = Defect("read_model_inserted", told, stream=stray.stream, key=stray.key)
-                    progress.odd.append((defect, stray.stream, 0, None))
-            progress.stray_model = models[-1].key
-            await show(progress)
-        while attachments := await self._evidence.stray_attachments(progress.stray_attachment, STRAYS):
-            for _, stray in attachments:
-                if not stray.known:
-                    told = f"the attachment {stray.key} was inserted: no event has recorded it"
-                    defect = Defect("attachment_inserted", told, stream=stray.stream, key=stray.key)
-                    progress.odd.append((defect, stray.stream, 0, None))
-            progress.stray_attachment = attachments[-1][0]
-            await show(progress)
-        progress.phase = "done"
 
 
 def _missing(progress: Progress, positions: Sequence[int], size: int) -> None:

@@ -1,6 +1,5 @@
 """What whoever checks the log reads of the database: every column, page by page, in no long transaction."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -9,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from events.audit.ahead import ahead
 from events.audit.digests import LogRow
 from events.audit.model_check import StoredRow, StreamCheck
 from events.audit.naming import Place
@@ -47,11 +47,18 @@ class CheckpointRow(msgspec.Struct, frozen=True):
 
 
 class Stray(msgspec.Struct, frozen=True):
-    """A row that may belong to no event: what it is called, whose it says it is, and whether it does."""
+    """A row that may belong to no event: what it is called, whose it says it is, and whose it is (None: no
+    event tells of it). `digest` is that of an attachment that is nobody's."""
 
     key: str
     stream: str
-    known: bool
+    owner: str | None
+    digest: bytes | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether an event tells of it."""
+        return self.owner is not None
 
 
 class Evidence:
@@ -65,14 +72,9 @@ class Evidence:
         async with self._database.reading() as connection:
             return [LogRow(*row) for row in await connection.fetch(_SQL["rows"], after, upto, limit)]
 
-    async def pages(self, after: int, upto: int, size: int) -> AsyncGenerator[list[LogRow], None]:
+    def pages(self, after: int, upto: int, size: int) -> AsyncGenerator[list[LogRow], None]:
         """The events behind a position, up to another, in pages; the next one is read while one is used."""
-        async with asyncio.TaskGroup() as reading:
-            page = await self.rows(after, upto, size)
-            while page:
-                following = reading.create_task(self.rows(page[-1].position, upto, size))
-                yield page
-                page = await following
+        return ahead(self._pages(after, upto, size))
 
     async def stream_rows(self, stream_id: str, after: int, limit: int) -> list[LogRow]:
         """The next events of a stream behind a version."""
@@ -143,6 +145,10 @@ class Evidence:
         """The last signed checkpoints up to a size, the newest first."""
         return await self._checkpoints("newest_checkpoints", incarnation, upto, limit)
 
+    async def checkpoints_around(self, incarnation: UUID, positions: Sequence[int]) -> list[CheckpointRow]:
+        """The signed checkpoints around some positions, each once."""
+        return await self._checkpoints("checkpoints_around", incarnation, sorted(set(positions)))
+
     async def ends(self, after: int, upto: int, limit: int) -> tuple[int | None, list[str]]:
         """The streams whose last event is among the next events, and the last position of these; None where
         there are none."""
@@ -173,7 +179,7 @@ class Evidence:
         """The next rows of read models."""
         async with self._database.reading() as connection:
             rows = await connection.fetch(_SQL["stray_models"], after, limit)
-        return [Stray(row["id"], row["id"], row["known"]) for row in rows]
+        return [Stray(row["id"], row["id"], row["id"] if row["known"] else None) for row in rows]
 
     async def stray_attachments(
         self, after: tuple[UUID, int], limit: int
@@ -184,10 +190,15 @@ class Evidence:
         return [
             (
                 (row["event_id"], row["ordinal"]),
-                Stray(f"{row['event_id']}/{row['ordinal']}", row["batch_id"], row["known"]),
+                Stray(f"{row['event_id']}/{row['ordinal']}", *row[2:]),
             )
             for row in rows
         ]
+
+    async def _pages(self, after: int, upto: int, size: int) -> AsyncGenerator[list[LogRow], None]:
+        while page := await self.rows(after, upto, size):
+            yield page
+            after = page[-1].position
 
     async def _checkpoints(self, name: str, *arguments: object) -> list[CheckpointRow]:
         async with self._database.reading() as connection:

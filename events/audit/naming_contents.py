@@ -11,7 +11,8 @@ from events.audit.naming import Around
 
 class Fault(msgspec.Struct, frozen=True):
     """A body that is not what the event at `position` has recorded: `found` is its digest (hex; None: there
-    is no body). `of` is the position of the event that has recorded what was found, where that is known."""
+    is no body). `of` is the position of the event that has recorded what was found, where that is known;
+    `there` is the place, of no event, at which the body was found instead."""
 
     what: Literal["attachment", "file"]
     key: str
@@ -21,6 +22,7 @@ class Fault(msgspec.Struct, frozen=True):
     expected: str
     found: str | None
     of: int | None = None
+    there: str | None = None
 
 
 class Doubt(msgspec.Struct, frozen=True):
@@ -58,7 +60,9 @@ def name_contents(
     for fault in faults:
         if fault.key in paired:
             continue
-        other = None if fault.found is None else by_expected.get((fault.what, fault.found))
+        other: Fault | None = None
+        if fault.found is not None and fault.there is None:
+            other = by_expected.get((fault.what, fault.found))
         if other is not None:
             paired.add(other.key)
         yield _named(fault, other, near)
@@ -82,6 +86,9 @@ def _named(fault: Fault, other: Fault | None, near: Around) -> Defect:
     if fault.found is None:
         kind = "attachment_deleted" if fault.what == "attachment" else "file_deleted"
         told = f"the {fault.what} {whose} was deleted"
+    elif fault.there is not None:
+        kind = "attachment_swapped"
+        told = f"the {fault.what} {whose} was moved: it stands at {fault.there}, which is no event's"
     elif other is not None or fault.of is not None:
         kind = "attachment_swapped" if fault.what == "attachment" else "file_swapped"
         source = other.key if other is not None else f"the event at position {fault.of}"

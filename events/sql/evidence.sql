@@ -43,6 +43,16 @@ SELECT size, root, note FROM signed_checkpoints WHERE incarnation = $1 AND size 
 -- The last ones, the newest first.
 SELECT size, root, note FROM signed_checkpoints WHERE incarnation = $1 AND size <= $2 ORDER BY size DESC LIMIT $3
 
+-- name: checkpoints_around
+-- The checkpoints on both sides of some positions; a few, since one may be no checkpoint.
+SELECT DISTINCT around.size, around.root, around.note
+FROM unnest($2::bigint[]) AS p (position),
+LATERAL ((SELECT size, root, note FROM signed_checkpoints
+          WHERE incarnation = $1 AND size < p.position ORDER BY size DESC LIMIT 3)
+         UNION ALL
+         (SELECT size, root, note FROM signed_checkpoints
+          WHERE incarnation = $1 AND size >= p.position ORDER BY size LIMIT 3)) around
+
 -- name: ends
 -- Streams whose last event is at one of the positions of a stretch of the log, and the last position of it.
 SELECT p.position, e.stream_id
@@ -69,8 +79,11 @@ LEFT JOIN LATERAL (SELECT e.position FROM events e WHERE e.stream_id = m.id LIMI
 ORDER BY m.id
 
 -- name: stray_attachments
--- The next attachments, and whether an event has recorded as many.
-SELECT a.event_id, a.ordinal, a.batch_id, EXISTS (
-           SELECT 1 FROM events e
-           WHERE e.event_id = a.event_id AND length(e.attachments) >= 32 * (a.ordinal + 1)) AS known
-FROM attachments a WHERE (a.event_id, a.ordinal) > ($1, $2) ORDER BY a.event_id, a.ordinal LIMIT $3
+-- The next attachments, with the streams of their events; of those that no event has recorded, the digest.
+SELECT a.event_id, a.ordinal, a.batch_id, e.stream_id, sha256_of_stray
+FROM (SELECT event_id, ordinal, batch_id, salt, body FROM attachments
+      WHERE (event_id, ordinal) > ($1, $2) ORDER BY event_id, ordinal LIMIT $3) a
+LEFT JOIN events e ON e.event_id = a.event_id AND a.ordinal >= 0
+    AND length(e.attachments) >= 32 * (a.ordinal + 1)
+CROSS JOIN LATERAL (SELECT CASE WHEN e.event_id IS NULL THEN sha256(a.salt || a.body) END AS sha256_of_stray) d
+ORDER BY a.event_id, a.ordinal

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from random import Random
 from typing import Final
+from uuid import UUID
 
 import msgspec
 
@@ -33,6 +34,31 @@ async def swap_attachments(hand: Hand) -> Done:
         )  # fmt: skip
     keys = [f"{to['event_id']}/{to['ordinal']}" for to, _ in pairs]
     return Done(f"attachments {keys} swapped", ("attachment_swapped",), [], keys)
+
+
+async def change_an_attachment(hand: Hand) -> Done:
+    """Deleted, moved to where none is, made another batch's, or one more."""
+    one = await hand.row(
+        "SELECT a.event_id, a.ordinal FROM attachments a JOIN events e USING (event_id) "
+        "WHERE e.position <= $1 ORDER BY e.position, a.ordinal", hand.size,
+    )  # fmt: skip
+    other, key = str(UUID(int=hand.dice.randrange(1 << 128))), f"{one['event_id']}/{one['ordinal']}"
+    how, statement, kind, keys = hand.dice.choice(
+        [
+            ("deleted", "DELETE FROM attachments", "attachment_deleted", [key]),
+            ("moved", f"UPDATE attachments SET event_id = '{other}'", "attachment_swapped", [key]),
+            ("moved", "UPDATE attachments SET ordinal = 9", "attachment_swapped", [key]),
+            ("another's", "UPDATE attachments SET batch_id = 'batch_other'", "attachment_changed", [key]),
+            (
+                "there twice",
+                f"INSERT INTO attachments SELECT '{other}', 0, batch_id, salt, body FROM attachments",
+                "attachment_inserted",
+                [other],
+            ),
+        ]
+    )
+    await hand.execute(f"{statement} WHERE event_id = $1 AND ordinal = $2", one["event_id"], one["ordinal"])
+    return Done(f"attachment {key} {how}", (kind,), [], keys)
 
 
 async def change_a_file(hand: Hand) -> Done:
@@ -113,6 +139,8 @@ async def edit_a_read_model(hand: Hand) -> Done:
             "version",
             "state",
             "parked",
+            "expires_at",
+            "bytes",
             "deleted",
             "inserted",
         ]
@@ -137,6 +165,8 @@ async def edit_a_read_model(hand: Hand) -> Done:
         "version": lambda: row["version"] + (1 if row["version"] == 0 or hand.dice.random() < 0.5 else -1),
         "state": lambda: _edited(row["state"], hand.dice),
         "parked": lambda: "nobody knows",
+        "expires_at": lambda: (row["expires_at"] or 0) + 1,
+        "bytes": lambda: (row["bytes"] or 0) + 1,
     }
     value = values[column]() if column in values else hand.misspelt(row[column] or "x")
     await hand.execute(f"UPDATE read_models SET {column} = $1 WHERE id = $2", value, id)

@@ -14,6 +14,7 @@ import asyncpg
 from events.audit.records import Signed
 from tests.engine.audit.corrupted_contents import (
     change_a_file,
+    change_an_attachment,
     edit_a_read_model,
     replace_a_checkpoint,
     swap_attachments,
@@ -37,6 +38,7 @@ KINDS: Final[dict[str, Act]] = {
     "deleted": delete_rows,
     "inserted, digests right": insert_a_row,
     "attachment swapped": swap_attachments,
+    "attachment changed": change_an_attachment,
     "file changed": change_a_file,
     "checkpoint replaced": replace_a_checkpoint,
     "read model edited": edit_a_read_model,

@@ -2,6 +2,8 @@
 
 from hashlib import sha256
 
+import msgspec
+
 from events.audit.alignment import Parting
 from events.audit.defect import Defect
 from events.audit.naming import Explanations, Place, Unsound, name_events, name_history
@@ -95,6 +97,11 @@ def contents(*faults: Fault, doubts: tuple[Doubt, ...] = (), gone: int = 0) -> l
 def test_bodies_in_each_others_places_are_one_defect() -> None:
     assert contents(fault("a/0", 5, "aa", "bb"), fault("b/0", 6, "bb", "aa")) == ["attachment_swapped"]
     assert contents(fault("a/0", 5, "aa", "cc"), fault("b/0", 6, "bb", "dd")) == ["attachment_changed"] * 2
+
+
+def test_a_body_that_went_to_where_none_belongs_is_one_defect() -> None:
+    moved = msgspec.structs.replace(fault("a/0", 5, "aa", "aa"), there="a/9")
+    assert contents(moved) == ["attachment_swapped"]
 
 
 def test_what_is_missing_may_be_so_by_an_event_that_is_gone() -> None:
