@@ -17,6 +17,7 @@ import structlog
 from engine.finalizer import Finalizer
 from engine.options import EngineOptions
 from engine.planner import Planner
+from engine.reason import say_why
 from events.batch import BatchCreated
 from events.bus import LOOK, Bus, Notice
 from events.errors import BatchmillError
@@ -94,7 +95,7 @@ class Desk:
         except (BatchmillError, StorageError, OSError) as error:
             self._pauses[batch_id] = (time.monotonic() + pause, min(2 * pause, LONGEST_PAUSE))
             _logger.warning("batch put off", batch=batch_id, seconds=pause, reason=str(error))
-            await self._explain(batch_id, f"tries again soon: {error}")
+            await say_why(self._board, batch_id, f"tries again soon: {error}")
         finally:
             self._busy.discard(batch_id)
 
@@ -153,9 +154,3 @@ class Desk:
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
-
-    async def _explain(self, batch_id: str, reason: str) -> None:
-        try:
-            await self._board.explain({batch_id: reason})
-        except BatchmillError as error:
-            _logger.warning("cannot say why a batch waits", batch=batch_id, reason=str(error))

@@ -24,6 +24,7 @@ from engine.in_hand import ChunksInHand
 from engine.lane import Lane
 from engine.neighbours import Neighbours
 from engine.options import EngineOptions
+from engine.reason import say_why
 from engine.recorder import Recorder
 from events.batch import Batch, BatchCancelRequested, BatchExpiryReached, BatchFinalizing
 from events.bus import LEFT, Bus, Notice, Subscription, Work
@@ -275,7 +276,7 @@ class Worker:
         except (BatchmillError, StorageError) as error:
             _logger.warning("input cannot be read", batch=chunk.batch_id, reason=str(error))
             lane.stop(chunk)
-            await self._explain(chunk.batch_id, f"input cannot be read: {error}")
+            await say_why(self._board, chunk.batch_id, f"input cannot be read: {error}")
         finally:
             chunk.settle(unread)
 
@@ -301,12 +302,6 @@ class Worker:
         if chunk.stopping and not chunk.lost:
             await self._board.hand_back([chunk.claim])
         await at("work.ack")
-
-    async def _explain(self, batch_id: str, reason: str) -> None:
-        try:
-            await self._board.explain({batch_id: reason})
-        except BatchmillError as error:
-            _logger.warning("cannot say why a batch waits", batch=batch_id, reason=str(error))
 
     def _noticed(self, notices: Sequence[Notice]) -> None:
         """Reacts at once to what was announced; the next beat finds what was not."""
