@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 
+from engine.lost_input import LostInputs
 from engine.options import EngineOptions
 from engine.origin import origin
 from engine.result_files import ResultFiles, put_result_files, remove_result_files
@@ -23,6 +24,7 @@ from events.catalog import new_event
 from events.errors import BatchmillError
 from events.event import NewEvent
 from events.file import FileCreated, fresh_file_id
+from events.inputs.planning import InputChanged
 from events.journal import Decision, Journal
 from events.log import Board, Row
 from events.outcomes.flush_body import ResultsDamaged
@@ -49,9 +51,15 @@ class Finalizer:
     """Finalizes batches, one call each; of `options` it uses `result_files_expire`."""
 
     def __init__(
-        self, journal: Journal, store: Store, options: EngineOptions, audit: AuditRecords | None = None
+        self,
+        journal: Journal,
+        store: Store,
+        options: EngineOptions,
+        audit: AuditRecords | None = None,
+        lost: LostInputs | None = None,
     ) -> None:
-        """`audit` knows the checkpoint that closing events name."""
+        """`audit` knows the checkpoint that closing events name, `lost` when to do without the input."""
+        self._lost = lost or LostInputs()
         self._journal = journal
         self._store = store
         self._options = options
@@ -63,39 +71,52 @@ class Finalizer:
         Does nothing for one that still runs, and again for one that has ended. When to stop waiting for the
         lines in flight of a stopping batch is the caller's to know.
 
-        Raises `ResultsNotWritten` where storage is full or away: call again later. Raises `ResultsDamaged`,
-        `InputChanged` or `BadIndex` where the results cannot be told; no wrong file is made. Raises
-        `NotFound`, and as `Log.append`.
+        Raises `ResultsNotWritten` where storage is full or away, and `InputChanged` where the input is gone,
+        or is not what it was: call again later, until it is given up. Raises `ResultsDamaged` or `BadIndex`
+        where the results cannot be told; no wrong file is made. Raises `NotFound`, and as `Log.append`.
         """
-        seen = await self._journal.carry_out(Batch, batch_id, _begin)
-        if seen.state.ended or seen.state.finalizing is None:
-            return seen.state.ended
-        try:
-            files = await put_result_files(
-                self._store,
-                result_lines(self._journal.log, self._store, seen.id, seen.state),
-                seen.project_id,
-            )
-        except StorageError as error:
-            raise ResultsNotWritten(batch_id, error) from error
+        while True:
+            seen = await self._journal.carry_out(Batch, batch_id, _begin)
+            if seen.state.ended or seen.state.finalizing is None:
+                return seen.state.ended
+            if await self._close(seen, await self._files(seen)):
+                return True
+
+    async def _files(self, seen: Seen[Batch]) -> ResultFiles:
+        """Makes the files; without the input, where lines that never ran are in it and it was given up."""
+        input_lost = False
+        while True:
+            lines = result_lines(self._journal.log, self._store, seen.id, seen.state, input_lost=input_lost)
+            try:
+                files = await put_result_files(self._store, lines, seen.project_id)
+                break
+            except StorageError as error:
+                raise ResultsNotWritten(seen.id, error) from error
+            except InputChanged as error:
+                if input_lost or not self._lost.given_up(seen.id):
+                    raise
+                _logger.warning("input given up", batch=seen.id, reason=str(error))
+                input_lost = True
+        self._lost.found(seen.id)
         if (files.completed, files.failed) != (seen.state.completed, seen.state.failed):
-            await self._forget(batch_id, files)
+            await self._forget(seen.id, files)
             raise ResultsDamaged(
-                f"batch {batch_id} has {seen.state.completed} completed and {seen.state.failed} failed "
+                f"batch {seen.id} has {seen.state.completed} completed and {seen.state.failed} failed "
                 f"lines, but the log holds results of {files.completed} and {files.failed}"
             )
-        await self._close(seen, files)
-        return True
+        return files
 
-    async def _close(self, seen: Seen[Batch], files: ResultFiles) -> None:
-        """One append for the files and the closing event; of several finalizers the first one's counts."""
+    async def _close(self, made_for: Seen[Batch], files: ResultFiles) -> bool:
+        """One append for the files and the closing event; of several finalizers the first one's counts. False
+        where the batch is to end otherwise by now: then these files say the wrong thing of lines never
+        run."""
         output_id = fresh_file_id() if files.output else None
         error_id = fresh_file_id() if files.errors else None
         checkpoint = await self._last_checkpoint()
 
         def close(seen: Seen[Batch]) -> Decision:
             closing = decide(seen.state, CloseBatch(output_id, error_id, checkpoint))
-            if not closing:
+            if not closing or seen.state.finalizing != made_for.state.finalizing:
                 return Decision([])
             created = [
                 self._created(seen, file_id, stored, kind)
@@ -118,18 +139,19 @@ class Finalizer:
                 expect={row.id: 0 for _, row in created},
             )
 
-        closed = (await self._journal.carry_out(Batch, seen.id, close)).state
-        if (closed.output_file_id, closed.error_file_id) != (output_id, error_id):
-            await self._forget(seen.id, files)
-            return
+        closed = (await self._journal.carry_out(Batch, made_for.id, close)).state
+        if not closed.ended or (closed.output_file_id, closed.error_file_id) != (output_id, error_id):
+            await self._forget(made_for.id, files)
+            return closed.ended
         _logger.info(
             "batch ended",
-            batch=seen.id,
+            batch=made_for.id,
             status=closed.status,
             completed=files.completed,
             failed=files.failed,
             unrun=files.unrun,
         )
+        return True
 
     async def _last_checkpoint(self) -> LastCheckpoint | None:
         if self._audit is None:

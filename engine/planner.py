@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from engine.index_spill import IndexSpill
+from engine.lost_input import LostInputs
 from engine.options import EngineOptions
 from engine.origin import origin
 from events.batch import (
@@ -24,12 +25,12 @@ from events.batch import (
 from events.catalog import new_event
 from events.errors import UnknownEvent
 from events.event import Attachment
-from events.inputs.planning import Plan, Planning, cannot_find, fitting
+from events.inputs.planning import Plan, Planning, cannot_find, fitting, input_lost
 from events.inputs.validator import LineError, LineRules
 from events.journal import Decision, Journal
 from events.log import Board
 from events.read_models import Seen
-from storage.store import Store
+from storage.store import ObjectMissing, Store
 
 _logger = structlog.get_logger()
 _ROLE: Final = "planner"
@@ -46,8 +47,14 @@ class Planner:
     same moment one is recorded."""
 
     def __init__(
-        self, journal: Journal, store: Store, known_models: KnownModels, options: EngineOptions
+        self,
+        journal: Journal,
+        store: Store,
+        known_models: KnownModels,
+        options: EngineOptions,
+        lost: LostInputs | None = None,
     ) -> None:
+        self._lost = lost or LostInputs()
         self._journal = journal
         self._store = store
         self._known_models = known_models
@@ -59,17 +66,24 @@ class Planner:
 
     async def plan(self, seen: Seen[Batch]) -> None:
         """Validates the input and records `BatchStarted` or `BatchFailed`. Raises `StorageError` and
-        `BatchmillError` where that was not possible now, such as `UnknownEvent` for a parked batch."""
+        `BatchmillError` where that was not possible now, such as `UnknownEvent` for a parked batch. An input
+        that is gone from storage fails the batch when it was given up."""
         if seen.parked is not None:
             raise UnknownEvent(seen.parked)
         if seen.state.status != "validating":
             return
         with IndexSpill(self._options.spill_folder) as index:
-            planned = await self._validated(seen, index)
+            try:
+                planned = await self._validated(seen, index)
+            except ObjectMissing:
+                if not self._lost.given_up(seen.id):
+                    raise
+                planned = [input_lost(seen.state.created.input_file_id)]
             if isinstance(planned, Plan):
                 await self._start(seen, planned, index)
             else:
                 await self._fail(seen, planned)
+        self._lost.found(seen.id)
         lines = planned.total if isinstance(planned, Plan) else 0
         _logger.info("batch planned", batch=seen.id, lines=lines, valid=isinstance(planned, Plan))
 

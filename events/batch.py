@@ -17,7 +17,8 @@
     BatchCompleted     BatchExpired              BatchCancelled
 
 `LinesCompleted` is a fact, not a decision: it is recorded while a claim holds, and no claim outlives
-`BatchFinalizing`. On the way to expired the status stays `in_progress`, as on the wire.
+`BatchFinalizing`. On the way to expired the status stays `in_progress`, as on the wire; who cancels it there
+has it end like any cancelled one, by another `BatchFinalizing{cancelled}`.
 """
 
 from collections.abc import Callable
@@ -306,6 +307,8 @@ def _cancel(batch: Batch) -> list[BatchEvent]:
     match batch.status:
         case "validating":
             return [BatchCancelRequested(), BatchCancelled()]
+        case "in_progress" if batch.finalizing == "expired":
+            return [BatchCancelRequested(), BatchFinalizing("cancelled")]
         case "in_progress" | "finalizing":
             return [BatchCancelRequested()]
         case "cancelling" | "cancelled":

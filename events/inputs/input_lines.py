@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from events.batch import BLOCKS_PER_GROUP, BatchCreated
 from events.inputs.line_index import BadIndex, IndexBlock, LineSpan, block_of, decode_block, line_digest
-from events.inputs.planning import InputChanged
+from events.inputs.planning import InputChanged, InputGone
 from events.log import Log
 from events.outcomes.lines import unpack_block
 from storage.store import ObjectMissing, Store
@@ -52,8 +52,8 @@ class InputLines:
     async def lines(self, ordinals: Iterable[int]) -> AsyncIterator[InputLine]:
         """The lines of these ordinals, in this order; ascending ones are read together.
 
-        Raises `InputChanged` where the file does not hold what was validated, `BadIndex` where the index does
-        not tell, and as `Store.read`.
+        Raises `InputChanged` where the file does not hold what was validated (`InputGone`: nothing),
+        `BadIndex` where the index does not tell, and as `Store.read`.
         """
         async for window in self.windows(ordinals):
             for found in window:
@@ -84,7 +84,7 @@ class InputLines:
         try:
             data = await self._store.read(self._key, start, end)
         except ObjectMissing as error:
-            raise InputChanged(
+            raise InputGone(
                 f"the contents of input file {self._file_id} of batch {self._batch_id} are gone from "
                 f"storage: something other than this program removed them ({error})"
             ) from error

@@ -33,6 +33,10 @@ class InputChanged(BatchmillError):
     """The input file does not hold what it held a moment ago."""
 
 
+class InputGone(InputChanged):
+    """Its contents are not in storage any more."""
+
+
 class Plan(msgspec.Struct, frozen=True):
     """A batch that may start: its request lines, their model, how many index blocks were handed out, and the
     tokens that all prompts may have."""
@@ -202,6 +206,15 @@ class Planning:
                 "something other than this program writes to the stored input file"
             )
         return line.custom_id
+
+
+def input_lost(file_id: str) -> LineError:
+    """The error of a batch whose input file was taken in, and is not in storage any more."""
+    message = (
+        f"The contents of input file {file_id} are gone from storage, and did not come back. Upload the file "
+        "again, and make another batch of it."
+    )
+    return LineError("input_lost", message, "file_id", None)
 
 
 def cannot_find(file_id: str, project_id: str) -> LineError:

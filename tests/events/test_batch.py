@@ -270,6 +270,13 @@ def test_a_batch_on_the_way_to_expired_can_still_be_cancelled() -> None:
     assert at(STARTED, EXPIRE, CANCEL, FINALIZE, CLOSE).status == "cancelled"
 
 
+def test_one_that_is_cancelled_while_it_finalizes_as_expired_ends_as_any_cancelled_one() -> None:
+    cancelled = at(STARTED, EXPIRE, FINALIZE, CANCEL)
+    assert (cancelled.status, cancelled.finalizing) == ("cancelling", "cancelled")
+    assert decide(cancelled, CANCEL) == decide(cancelled, FINALIZE) == []
+    assert decide(cancelled, CLOSE) == [BatchCancelled("o", "e")]
+
+
 @pytest.mark.parametrize(
     ("taken", "status"),
     [
