@@ -7,6 +7,7 @@ follower is run by one leader at a time, and its checkpoint moves only while tha
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
+from uuid import UUID
 
 import structlog
 
@@ -38,6 +39,8 @@ class Follower:
         self._poll = poll
         self._woken = asyncio.Event()
         self.position = 0
+        self._last: UUID | None = None
+        """The event at this position, where it was handled here."""
 
     def wake(self) -> None:
         """Something was appended."""
@@ -66,13 +69,33 @@ class Follower:
                 continue
 
     async def step(self, leadership: Leadership | None) -> bool:
-        """Handles the next events; False where there were none."""
-        events = await self._log.read(after=self.position, limit=BATCH)
-        if not events:
+        """Handles the next events; False where there were none.
+
+        The last one handled is looked at again each time: where the log went back under a running program, it
+        is followed from the checkpoint that went back with it.
+        """
+        events = await self._log.read(after=max(0, self.position - 1), limit=BATCH + 1)
+        fresh = [event for event in events if event.position > self.position]
+        if self.position and not self._follows(events) and await self._set_back():
+            return True
+        if not fresh:
             return False
-        writes = await self._handle(events)
-        await self._models.advance(
-            writes, follower=self.name, upto=events[-1].position, leadership=leadership
-        )
-        self.position = events[-1].position
+        writes = await self._handle(fresh)
+        await self._models.advance(writes, follower=self.name, upto=fresh[-1].position, leadership=leadership)
+        self.position, self._last = fresh[-1].position, fresh[-1].event_id
+        return True
+
+    def _follows(self, events: Sequence[RecordedEvent]) -> bool:
+        """Whether these begin with the event that was handled last."""
+        if not events or events[0].position != self.position:
+            return False
+        return self._last in (None, events[0].event_id)
+
+    async def _set_back(self) -> bool:
+        """Whether the checkpoint is behind what was handled, and is gone on from."""
+        kept = await self._models.checkpoint(self.name)
+        if kept >= self.position:  # the event left the database, as old ones may
+            return False
+        _logger.warning("the log went back", follower=self.name, handled=self.position, goes_on_after=kept)
+        self.position, self._last = kept, None
         return True

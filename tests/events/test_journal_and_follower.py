@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
+from uuid import UUID
 
+import asyncpg
 import pytest
 
 from events import failpoint
@@ -17,6 +19,7 @@ from events.follower import Follower
 from events.journal import TRIES, Decision, Journal
 from events.read_models import ModelWrite, Seen, model_write
 from tests.events.stage import PROJECT, Stage, flush_of
+from tests.postgres import Database
 
 
 @pytest.fixture
@@ -211,6 +214,36 @@ async def test_a_follower_handles_every_event_in_order_and_its_successor_goes_on
     with pytest.raises(asyncio.CancelledError):
         await running
     assert [event.position for event in successor.handled] == [4]
+
+
+@pytest.mark.parametrize("grown_again", [0, 1, 4])
+async def test_a_log_that_went_back_under_a_follower_is_followed_from_its_checkpoint(
+    stage: Stage, database: Database, grown_again: int
+) -> None:
+    """A database is restored under a running program, which finds its leadership in it again."""
+    leader = await stage.lead()
+    handled: list[UUID] = []
+
+    async def handle(events: Sequence[RecordedEvent]) -> Sequence[ModelWrite]:
+        handled.extend(event.event_id for event in events)
+        return []
+
+    follower = Follower("relay", stage.log, stage.models, handle)
+    await stage.running_batch(lines=1)
+    assert await follower.step(leader)
+    await stage.running_batch(lines=1)
+    assert await follower.step(leader)
+    superuser = await asyncpg.connect(database.superuser_url)
+    await superuser.execute("SET session_replication_role = replica")
+    await superuser.execute("DELETE FROM events WHERE position > 2; UPDATE checkpoints SET position = 2")
+    await superuser.close()
+    for _ in range(grown_again):
+        await stage.file()
+    while await follower.step(leader):
+        pass
+    events = await stage.log.read(after=2)
+    assert handled[4:] == [event.event_id for event in events]
+    assert len(events) == grown_again
 
 
 async def test_a_woken_follower_does_not_wait_for_its_poll(stage: Stage) -> None:

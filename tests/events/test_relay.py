@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import aio_pika
+import asyncpg
 import jsonschema  # type: ignore[import-untyped]  # it ships no types
 import msgspec
 import pytest
@@ -20,9 +21,10 @@ from events.buses.relay import Relay
 from events.catalog import TYPES
 from events.event import NewEvent
 from events.follower import Follower
-from events.incarnation import current_incarnation
+from events.incarnation import begin_incarnation, current_incarnation
 from tests.events.bus_suite import PATIENCE
 from tests.events.stage import PROJECT, TRACEPARENT, Stage, flush_of
+from tests.postgres import Database
 from tests.rabbit import Broker
 from tests.rabbit_node import RabbitNode
 
@@ -168,6 +170,35 @@ async def test_events_come_in_the_order_of_the_log(stage: Stage, bus: RabbitBus,
         positions = [(await listener.next()).headers["cloudEvents_position"] for _ in range(300)]
     assert positions == [str(position) for position in range(1, 301)]
     assert await stage.models.checkpoint("relay") == 300
+
+
+async def test_of_a_log_that_went_back_others_get_the_events_under_another_name(
+    stage: Stage, bus: RabbitBus, broker: Broker, database: Database
+) -> None:
+    for _ in range(3):
+        await stage.file()
+    lost = [event.event_id for event in await stage.log.read(after=1)]
+    async with Listener(broker) as listener:
+        await relay_all(relay_of(stage, bus))
+        before = [await listener.next() for _ in range(3)]
+        superuser = await asyncpg.connect(database.superuser_url)
+        await superuser.execute("SET session_replication_role = replica")
+        await superuser.execute("DELETE FROM events WHERE position > 1; UPDATE checkpoints SET position = 1")
+        await superuser.close()
+        fork = await begin_incarnation(database.owner_url, "restored")
+        for _ in range(2):
+            await stage.file()
+        relay = relay_of(stage, bus)
+        relay.position = await stage.models.checkpoint("relay")
+        await relay_all(relay)
+        after = [await listener.next() for _ in range(2)]
+    places = [
+        (message.headers["cloudEvents_source"], message.headers["cloudEvents_position"])
+        for message in (*before, *after)
+    ]
+    assert len(set(places)) == 5
+    assert {source for source, _ in places[3:]} == {f"/batchmill/logs/{fork.id}"}
+    assert not {message.message_id for message in after} & {str(id) for id in lost}
 
 
 async def test_without_a_broker_the_relay_waits_and_leaves_nothing_out(
