@@ -12,6 +12,7 @@ from events.event import NewEvent
 from events.origin import Origin
 from events.reads import ContentRead, reads_stream, recorded_reads
 from tests.api.serving import OPTIONS, Project, Served, serving
+from tests.api.test_audit import ended
 from tests.engine.recorded import outcome
 from tests.postgres import Database, PostgresServer
 
@@ -78,6 +79,23 @@ def test_results_lines_and_errors_are_contents_too(watched: Served, project: Pro
         ContentRead(batch_id, "results", 0, 2),
         ContentRead(batch_id, "line", 1, 2),
         ContentRead(batch_id, "errors", 0, 1),
+    ]
+
+
+def test_evidence_is_a_read_where_it_has_the_results_themselves(watched: Served, project: Project) -> None:
+    batch_id, _, _ = ended(watched, project)
+    watched.seal()
+    path = f"/v1/batches/{batch_id}/evidence"
+    assert project.client.get(path).status == 200
+    assert project.client.ask("HEAD", f"{path}?bodies=true").status == 200
+    assert reads(watched, project) == []
+    shown = project.client.get(f"{path}?bodies=true")
+    assert shown.status == 200
+    assert reads(watched, project) == [
+        (
+            ContentRead(batch_id, "results", 0, 3),
+            Origin(project.key_id, request=shown.headers["x-request-id"]),
+        )
     ]
 
 
