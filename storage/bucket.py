@@ -61,8 +61,8 @@ class Bucket:
     async def put(self, body: AsyncIterable[bytes], *, prefix: str, project: str) -> Stored:
         return await self._put(body, fresh_key(prefix))
 
-    async def put_again(self, body: AsyncIterable[bytes], key: str) -> Stored:
-        return await self._put(body, checked_again(key))
+    async def put_again(self, body: AsyncIterable[bytes], key: str, *, digests: bool = True) -> Stored:
+        return await self._put(body, checked_again(key), digests=digests)
 
     async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         while True:
@@ -109,14 +109,15 @@ class Bucket:
         if self._undoing:
             await asyncio.wait(self._undoing, timeout=2 * self._patience)
 
-    async def _put(self, body: AsyncIterable[bytes], key: str) -> Stored:
+    async def _put(self, body: AsyncIterable[bytes], key: str, *, digests: bool = True) -> Stored:
         handover = Handover()
         upload = asyncio.create_task(self._upload(key, handover))
         digest, size = hashlib.sha256(), 0
         try:
             async with aclosing(pieces(body, PIECE_BYTES)) as regrouped:
                 async for piece in regrouped:
-                    await asyncio.to_thread(digest.update, piece)
+                    if digests:
+                        await asyncio.to_thread(digest.update, piece)
                     size += len(piece)
                     await self._beside(upload, handover.give(piece))
             await self._beside(upload, handover.end())
@@ -128,7 +129,7 @@ class Bucket:
             undoing.add_done_callback(self._undoing.discard)
             await asyncio.shield(undoing)
             raise
-        return Stored(key, size, digest.digest())
+        return Stored(key, size, digest.digest() if digests else b"")
 
     async def _range(self, key: str, start: int, end: int) -> tuple[bytes, int]:
         """What there is of a range, and the size of the object."""

@@ -10,7 +10,7 @@ no bodies are among them.
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import aclosing
 from datetime import datetime
 from typing import Final
@@ -60,11 +60,11 @@ class EncryptedStore:
             return await self._inner.put(body, prefix=prefix, project=project)
         return await self._put(body, fresh_key(f"encrypted/{data_key.id.hex}/{prefix}"), data_key)
 
-    async def put_again(self, body: AsyncIterable[bytes], key: str) -> Stored:
+    async def put_again(self, body: AsyncIterable[bytes], key: str, *, digests: bool = True) -> Stored:
         """See `Store.put_again`."""
         data_key = await self._data_key(checked_again(key))
         if data_key is None:
-            return await self._inner.put_again(body, key)
+            return await self._inner.put_again(body, key, digests=digests)
         return await self._put(body, key, data_key)
 
     async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
@@ -108,7 +108,7 @@ class EncryptedStore:
 
     async def _put(self, body: AsyncIterable[bytes], key: str, data_key: DataKey) -> Stored:
         plain = _Plain(data_key.cipher(key))
-        await self._inner.put_again(plain.encrypted(body), key)
+        await self._inner.put_again(plain.encrypted(body), key, digests=False)
         return Stored(key, plain.size, plain.digest.digest())
 
     async def _data_key(self, key: str) -> DataKey | None:
@@ -121,7 +121,7 @@ class EncryptedStore:
         except (DataKeyDestroyed, DataKeyLost) as error:
             raise type(error)(f"{key} cannot be read: {error}") from error
 
-    async def _runs(self, key: str, start: int, end: int | None) -> AsyncIterator[tuple[bytes, bool]]:
+    async def _runs(self, key: str, start: int, end: int | None) -> AsyncGenerator[tuple[bytes, bool], None]:
         """The frames of a range, some at a time, and whether the last of them ends the body."""
         first = start // FRAME_BYTES * ENCRYPTED_FRAME_BYTES
         # One byte more tells whether the body goes on.

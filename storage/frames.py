@@ -61,7 +61,8 @@ def plain_size(encrypted: int) -> int:
 def encrypt(cipher: AESGCM, first: int, plain: bytes, *, ends: bool) -> bytes:
     """The frames of a part of a body, the first of them with number `first`. `ends`: it is the last part;
     the others are whole frames."""
-    body, parts = memoryview(plain), []
+    body = memoryview(plain)
+    parts: list[bytes] = []
     for number, at in enumerate(range(0, max(1, len(plain)), FRAME_BYTES), first):
         nonce = os.urandom(_NONCE_BYTES)
         place = _PLACE.pack(number, ends and at + FRAME_BYTES >= len(plain))
@@ -71,7 +72,8 @@ def encrypt(cipher: AESGCM, first: int, plain: bytes, *, ends: bool) -> bytes:
 
 def decrypt(cipher: AESGCM, first: int, encrypted: bytes, *, ends: bool) -> bytes:
     """What `encrypt` was given. Raises `FrameDamaged`."""
-    frames, parts = memoryview(encrypted), []
+    frames = memoryview(encrypted)
+    parts: list[bytes] = []
     for number, at in enumerate(range(0, max(1, len(encrypted)), ENCRYPTED_FRAME_BYTES), first):
         frame = frames[at : at + ENCRYPTED_FRAME_BYTES]
         place = _PLACE.pack(number, ends and at + ENCRYPTED_FRAME_BYTES >= len(encrypted))

@@ -66,8 +66,8 @@ class LocalFolder:
     async def put(self, body: AsyncIterable[bytes], *, prefix: str, project: str) -> Stored:
         return await self._put(body, fresh_key(prefix))
 
-    async def put_again(self, body: AsyncIterable[bytes], key: str) -> Stored:
-        return await self._put(body, checked_again(key))
+    async def put_again(self, body: AsyncIterable[bytes], key: str, *, digests: bool = True) -> Stored:
+        return await self._put(body, checked_again(key), digests=digests)
 
     async def get(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         opened = await self._step(self._open, checked(key), start, end)
@@ -114,8 +114,8 @@ class LocalFolder:
         except TimeoutError:
             raise self._silence() from None
 
-    async def _put(self, body: AsyncIterable[bytes], key: str) -> Stored:
-        draft = self._draft()
+    async def _put(self, body: AsyncIterable[bytes], key: str, *, digests: bool = True) -> Stored:
+        draft = self._draft(digests=digests)
         try:
             async with aclosing(pieces(body, PIECE_BYTES)) as regrouped:
                 async for piece in regrouped:
@@ -137,8 +137,8 @@ class LocalFolder:
         await self._step(draft.discard)
         return published
 
-    def _draft(self) -> Draft:
-        return Draft(self._root / _DRAFTS / secrets.token_hex(16))
+    def _draft(self, *, digests: bool = False) -> Draft:
+        return Draft(self._root / _DRAFTS / secrets.token_hex(16), digests=digests)
 
     def _open(self, key: str, start: int, end: int | None) -> "tuple[_ReadFile, int, bytes] | None":
         """A file, where its range ends, and the first piece of it; None where there is no object."""

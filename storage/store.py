@@ -76,12 +76,12 @@ class Store(Protocol):
         """
         ...
 
-    async def put_again(self, body: AsyncIterable[bytes], key: str) -> Stored:
+    async def put_again(self, body: AsyncIterable[bytes], key: str, *, digests: bool = True) -> Stored:
         """Stream `body` into the key of an earlier put whose object was lost, or is not whole any more.
 
         For all else as `put`; but what is left under the key may be gone where this raises. Only for the
-        bytes that were there before: whoever knows the key may have read them. Raises `StorageError` for a
-        key that no put returns.
+        bytes that were there before: whoever knows the key may have read them. Without `digests` the SHA-256
+        is left empty, for who has another. Raises `StorageError` for a key that no put returns.
         """
         ...
 

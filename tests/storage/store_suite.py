@@ -60,6 +60,9 @@ class StoreSuite:
         assert await store.put_again(body_of(b"one\ntwo\n"), stored.key) == stored
         assert await whole(store, stored.key) == b"one\ntwo\n"
         assert await store.put_again(body_of(b"one\n", b"two\n"), stored.key) == stored
+        undigested = await store.put_again(body_of(b"one\ntwo\n"), stored.key, digests=False)
+        assert (undigested.key, undigested.size) == (stored.key, stored.size)
+        assert await whole(store, stored.key) == b"one\ntwo\n"
 
     async def test_nothing_is_put_again_where_no_put_was(self, store: Store) -> None:
         for key in ("audit/checkpoint", "files/../" + "0" * 32):
