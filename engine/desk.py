@@ -144,13 +144,12 @@ class Desk:
                         await self._finalizer.finalize(batch_id)
 
     async def _plan(self, batch_id: str) -> None:
-        """Also without a look at the board: a batch that is not to be planned the planner leaves alone. It is
-        read while the hand is lent: what changes in between the planner finds when it records."""
-        reading = asyncio.create_task(self._planner.read(batch_id))
-        try:
-            async with self._hand_on(batch_id) as lent:
-                if lent:
-                    await self._planner.plan(await reading)
-        finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+        """Also without a look at the board: a batch that is not to be planned the planner leaves alone. To
+        say that it is being planned would take longer than to plan a small one, and twice does no harm."""
+        seen = await self._planner.read(batch_id)
+        if self._planner.plans_at_once(seen):
+            await self._planner.plan(seen)
+            return
+        async with self._hand_on(batch_id) as lent:
+            if lent:
+                await self._planner.plan(seen)

@@ -38,8 +38,8 @@ KnownModels = Callable[[], Awaitable[frozenset[str] | None]]
 READ_TIMEOUT = 60.0
 """Seconds for one small read of the input, from the planning thread."""
 INLINE_BYTES: Final = 16 << 10
-"""An input of so many bytes is thought through at once, a millisecond's work: each hand-over to a thread would
-take a good part of that."""
+"""An input of so many bytes is thought through at once, in a millisecond: to hand it to a thread, time and
+again, would take longer."""
 
 
 class Planner:
@@ -63,6 +63,11 @@ class Planner:
     async def read(self, batch_id: str) -> Seen[Batch]:
         """The batch that is to be planned. Raises as `ReadModels.get`."""
         return await self._journal.models.get(Batch, batch_id)
+
+    def plans_at_once(self, seen: Seen[Batch]) -> bool:
+        """Whether the input is so small that `plan` takes but a moment."""
+        input_ = seen.state.created.input
+        return input_ is None or input_.size <= INLINE_BYTES
 
     async def plan(self, seen: Seen[Batch]) -> None:
         """Validates the input and records `BatchStarted` or `BatchFailed`. Raises `StorageError` and
@@ -139,7 +144,7 @@ class Planner:
         most_lines = limits.most_lines(self._options.max_batch_lines)
         rules = LineRules(created.endpoint, self._options.max_line_bytes, await self._known_models())
         with Planning(rules, self._options.spill_folder, most_lines) as planning:
-            think = self._think_at_once if created.input.size <= INLINE_BYTES else self._think_in_threads
+            think = self._think_at_once if self.plans_at_once(seen) else self._think_in_threads
             planned = await think(created.input.storage_key, planning, index)
             for block in planning.take_blocks():
                 index.add(block)

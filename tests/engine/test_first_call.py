@@ -104,7 +104,7 @@ async def everybody(world: World, upstream: Counting) -> AsyncIterator[None]:
         await asyncio.gather(*running, return_exceptions=True)
 
 
-async def test_the_first_line_of_a_batch_is_sent_after_thirteen_calls(
+async def test_the_first_line_of_a_batch_is_sent_after_eleven_calls(
     database: Database, tmp_path: Path
 ) -> None:
     async with world_on(database.app_url, tmp_path / "objects", CountedPools) as opened:
@@ -118,6 +118,6 @@ async def test_the_first_line_of_a_batch_is_sent_after_thirteen_calls(
                 await asyncio.sleep(0.01)
             made = pools.begun
             await world.created([request_line(0)], input_file_id=file_id)
-            # The file, the new batch; the hand lent, the batch, its start, the hand withdrawn; a look (three
-            # reads), the hand-out; the claim, the batch, the index of its lines.
-            assert await upstream.calls - made <= 13
+            # The file, the new batch; the batch, its start; a look (three reads), the hand-out; the claim,
+            # and with it the batch and the index of its lines.
+            assert await upstream.calls - made <= 11
