@@ -63,15 +63,17 @@ class Stretch(msgspec.Struct, frozen=True):
             start = end
 
 
-async def in_line_order(log: Log, batch_id: str, memory_bytes: int = MEMORY_BYTES) -> AsyncIterator[Stretch]:
+async def in_line_order(
+    log: Log, batch_id: str, memory_bytes: int = MEMORY_BYTES, *, proven: bool = False
+) -> AsyncIterator[Stretch]:
     """Every result line recorded for a batch, in line order, in stretches that were recorded together;
-    nothing may be recorded any more.
+    nothing may be recorded any more. `proven`: whoever asks looks at the digests of attachments elsewhere.
 
     Raises `ResultsDamaged` where an attachment is missing or not what was recorded, or a line was recorded
     twice.
     """
     flushes = await _flushes(log, batch_id)
-    bodies = _Bodies(log, batch_id, memory_bytes)
+    bodies = _Bodies(log, batch_id, memory_bytes, proven=proven)
     opened: list[_Flush] = []
     before = -1
     upcoming = 0
@@ -155,10 +157,11 @@ class _Flush:
 class _Bodies:
     """Opens flushes, reads their bodies, and holds as many of these as it may."""
 
-    def __init__(self, log: Log, batch_id: str, memory_bytes: int) -> None:
+    def __init__(self, log: Log, batch_id: str, memory_bytes: int, *, proven: bool) -> None:
         self._log = log
         self._batch_id = batch_id
         self._memory_bytes = memory_bytes
+        self._proven = proven
         self._held_bytes = 0
 
     async def open(self, version: int, opened: list[_Flush]) -> _Flush:
@@ -186,7 +189,7 @@ class _Bodies:
 
     async def _hold(self, flush: _Flush, recorded: RecordedFlush, opened: list[_Flush]) -> None:
         """Takes a body in; others of those `opened` are let go where it takes too much."""
-        body = await flush_body(recorded, flush.size)
+        body = await flush_body(recorded, flush.size, proven=self._proven)
         while self._held_bytes and self._held_bytes + len(body) > self._memory_bytes:
             self.let_go(max(held for held in opened if held.body is not None))
         flush.body = body

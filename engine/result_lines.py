@@ -24,18 +24,18 @@ STRETCH: Final = 256
 
 
 async def result_lines(
-    log: Log, store: Store, batch_id: str, batch: Batch, *, input_lost: bool = False
+    log: Log, store: Store, batch_id: str, batch: Batch, *, input_lost: bool = False, proven: bool = False
 ) -> AsyncGenerator[Stretch, None]:
     """One line of a result file for each line of a batch that is finalizing or has ended, in line order, in
     stretches.
 
     Raises `ResultsDamaged`, `InputChanged` or `BadIndex` where the lines cannot be told, and as `Store.read`:
     the input is read for the lines that never ran. With `input_lost`, those of them that it does not tell
-    have no `custom_id`, and say so.
+    have no `custom_id`, and say so. `proven` as of `in_line_order`.
     """
     inputs = InputLines(log, store, batch_id, batch.created)
     after = 0
-    async for recorded in in_line_order(log, batch_id):
+    async for recorded in in_line_order(log, batch_id, proven=proven):
         if (last := recorded.lines[-1]) >= batch.total:
             raise ResultsDamaged(f"batch {batch_id} of {batch.total} lines has an outcome of line {last}")
         for stretch in _without_gaps(recorded):

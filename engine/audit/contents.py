@@ -211,7 +211,8 @@ class Contents:
             return
         named = {True: end.output_file_id, False: end.error_file_id}
         try:
-            async with aclosing(ahead(result_lines(self._log, self._store, row.stream_id, batch))) as lines:
+            made = result_lines(self._log, self._store, row.stream_id, batch, proven=True)
+            async with aclosing(ahead(made)) as lines:
                 async for stretch in lines:
                     for succeeded, _, text in stretch.by_file():
                         if (id := named[succeeded]) is None:
