@@ -151,5 +151,5 @@ class Desk:
             await self._planner.plan(seen)
             return
         async with self._hand_on(batch_id) as lent:
-            if lent:
-                await self._planner.plan(seen)
+            if lent:  # and to look again whether somebody has planned it
+                await self._planner.plan(await self._planner.read(batch_id))
