@@ -17,6 +17,7 @@ from events.journal import Journal
 from events.migrate import may_migrate, migrate, require_schema
 from events.postgres_log import PostgresLog
 from events.read_models import ReadModels
+from storage.store import Store
 
 
 class DatabaseLogins(msgspec.Struct, frozen=True):
@@ -55,14 +56,16 @@ async def open_database(settings: Settings) -> AsyncIterator[DatabaseLogins]:
 
 
 @asynccontextmanager
-async def open_records(settings: Settings) -> AsyncIterator[tuple[Database, Journal]]:
+async def open_records(
+    settings: Settings, store: Store | None = None
+) -> AsyncIterator[tuple[Database, Journal]]:
     """The database, up to date, and the journal over it, for a command that records or reads and runs
-    nothing."""
+    nothing; with the storage for one that reads of batches that ended long ago."""
     async with open_database(settings) as logins:
         await bring_up_to_date(logins)
-        database = await Database.open(logins.application, connections=2, patience=settings.append_timeout)
+        database = await Database.open(logins.application, connections=4, patience=settings.append_timeout)
         try:
-            yield database, Journal(PostgresLog(database), ReadModels(database), LocalBus())
+            yield database, Journal(PostgresLog(database, store), ReadModels(database), LocalBus())
         finally:
             await database.close()
 

@@ -117,7 +117,7 @@ async def _files(config: Config, make_again: bool) -> list[LostFile]:
     settings = load(environ=os.environ, config=config).settings
     store = open_store(storage_of(settings))
     try:
-        async with open_records(settings) as (database, journal):
+        async with open_records(settings, store) as (database, journal):
             contents = LostContents(journal.log, journal.models, WorkBoard(database), store)
             return [await _looked_at(contents, lost, make_again) async for lost in contents.find()]
     finally:

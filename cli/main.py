@@ -51,6 +51,7 @@ COMMANDS = (
     Command("encryption", "cli.encryption:app", "Look after the keys that wrap the data keys of projects."),
     Command("audit", "cli.audit.command:app", "Prove what the log says, and that nothing of it changed."),
     Command("log", "cli.log:app", "Look after the log after a restore."),
+    Command("prune", "cli.prune:prune", "Move what the log has of old batches to storage."),
     Command("config", "cli.config:config", "Show the settings in force and where they came from."),
     Command("migrate", "cli.migrate:migrate", "Bring the database's schema up to date."),
     Command("rebuild", "cli.rebuild:rebuild", "Fold the read models again from the log."),

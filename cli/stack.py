@@ -156,7 +156,7 @@ async def _open(
         await rabbit.connect(within=BROKER_PATIENCE)
         watches.append(rabbit.watch)
         followers["relay"] = _relay(rabbit, database).handle
-    journal = Journal(PostgresLog(database), ReadModels(database), bus)
+    journal = Journal(PostgresLog(database, store), ReadModels(database), bus)
     return Stack(
         database,
         journal,
@@ -167,7 +167,7 @@ async def _open(
         followers,
         WebhookDeliveries(database),
         key,
-        AuditRecords(database),
+        AuditRecords(database, store),
         signer,
     )
 

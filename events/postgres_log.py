@@ -1,4 +1,7 @@
-"""The log in Postgres: one function call for each append and each flush (face: `events/log.py`)."""
+"""The log in Postgres: one function call for each append and each flush (face: `events/log.py`).
+
+What was moved to storage is read as if it were still there (`events/segments/`).
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Final, cast
@@ -12,16 +15,19 @@ from events.errors import VersionConflict
 from events.event import Attachment, NewEvent, RecordedEvent
 from events.failpoint import at
 from events.log import Board, Flush, FlushResult, Incarnation, Leadership, RecordedFlush, Row
+from events.segments.segments import Segments
 from events.statements import load_statements
+from storage.store import Store
 
 _SQL: Final = load_statements("events", "sql/log.sql")
 
 
 class PostgresLog:
-    """A `Log` over a `Database`."""
+    """A `Log` over a `Database`, and the storage that old events may be in: reading raises as `Segments`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, store: Store | None = None) -> None:
         self._database = database
+        self._segments = Segments(database, store)
 
     async def append(
         self,
@@ -85,13 +91,17 @@ class PostgresLog:
         """See `Log.stream`."""
         async with self._database.reading() as connection:
             rows = await connection.fetch(_SQL["stream"], stream_id, after, limit)
-        return [recorded_event(row) for row in rows]
+        events = [recorded_event(row) for row in rows]
+        return await self._segments.stream_page(
+            stream_id, events, lambda row: row.event, after=after, limit=limit
+        )
 
     async def read(self, *, after: int, limit: int = 1000) -> list[RecordedEvent]:
         """See `Log.read`."""
         async with self._database.reading() as connection:
             rows = await connection.fetch(_SQL["read"], after, limit)
-        return [recorded_event(row) for row in rows]
+        events = [recorded_event(row) for row in rows]
+        return await self._segments.page(events, lambda row: row.event, after=after, limit=limit)
 
     async def facts(
         self, batch_id: str, *, after: int = 0, limit: int = 100
@@ -99,16 +109,26 @@ class PostgresLog:
         """See `Log.facts`."""
         async with self._database.reading() as connection:
             rows = await connection.fetch(_SQL["facts"], batch_id, after, limit)
-        return [(row["version"], row["event_id"], row["lines"]) for row in rows]
+        return await self._segments.some_of_stream(
+            batch_id,
+            [(row["version"], row["event_id"], row["lines"]) for row in rows],
+            lambda row: None if row.lines is None else (row.version, row.event_id, row.lines),
+            lambda fact: fact[0],
+            after=after,
+            limit=limit,
+        )
 
     async def flushed(self, batch_id: str, version: int) -> RecordedFlush | None:
         """See `Log.flushed`."""
         async with self._database.reading() as connection:
             row = await connection.fetchrow(_SQL["flushed"], batch_id, version)
-        if row is None:
-            return None
-        body = None if row["body"] is None else Attachment(body=row["body"], salt=row["salt"])
-        return RecordedFlush(row["event_id"], row["lines"], row["attachments"], body)
+        if row is not None:
+            body = None if row["body"] is None else Attachment(body=row["body"], salt=row["salt"])
+            return RecordedFlush(row["event_id"], row["lines"], row["attachments"], body)
+        async for moved in self._segments.of_stream(batch_id, version - 1, version + 1):
+            if moved.lines is not None:
+                return RecordedFlush(moved.event_id, moved.lines, moved.attachments or b"", None)
+        return None
 
     async def attachment(self, event_id: UUID, ordinal: int = 0) -> Attachment | None:
         """See `Log.attachment`."""
@@ -130,7 +150,12 @@ class PostgresLog:
     async def version_at(self, stream_id: str, position: int) -> int:
         """See `Log.version_at`."""
         async with self._database.reading() as connection:
-            return cast(int, await connection.fetchval(_SQL["version_at"], stream_id, position))
+            version = cast(int, await connection.fetchval(_SQL["version_at"], stream_id, position))
+        async for moved in self._segments.of_stream(stream_id, version):
+            if moved.position > position:
+                break
+            version = moved.version
+        return version
 
     async def incarnations(self) -> list[Incarnation]:
         """See `Log.incarnations`."""

@@ -33,11 +33,14 @@ from events.model_row import FoldedRow, model_row
 from events.postgres_log import recorded_event
 from events.read_models import ReadModels, model_write
 from events.reads import is_of_reads
+from events.segments.segments import Segments
+from events.segments.shelf import SegmentDamaged
 from events.shape import decode_state
 from events.statements import load_statements
 from events.upload import Upload
 from events.webhooks.endpoint import WebhookEndpoint
 from events.work import WorkBoard
+from storage.store import Store
 
 LEADERSHIP: Final = "rebuild"
 LEASE: Final = 5.0
@@ -118,27 +121,36 @@ class FoldedStream:
         return model_row(self.first, self.state, self.version, self.parked)
 
 
-async def rebuild(url: str, tell: Callable[[Progress], None] | None = None, lease: float = LEASE) -> Rebuilt:
+async def rebuild(
+    url: str,
+    tell: Callable[[Progress], None] | None = None,
+    lease: float = LEASE,
+    *,
+    store: Store | None = None,
+) -> Rebuilt:
     """Makes the read models of the database at `url` again (the application's login suffices), and puts them
-    in the place of the live ones. Everybody may go on reading and writing meanwhile.
+    in the place of the live ones. Everybody may go on reading and writing meanwhile. `store` is the storage
+    that old events may be in.
 
     Waits for another rebuild to end, or to be dead for a `lease`. Takes up the work when a database that went
     away is back. Raises `DatabaseUnavailable` where it is away at the start, or the tables stay locked.
     """
     database = await Database.open(url, connections=4)
     try:
-        return await _led(database, tell or (lambda _: None), lease)
+        return await _led(database, store, tell or (lambda _: None), lease)
     finally:
         await database.close()
 
 
-async def _led(database: Database, tell: Callable[[Progress], None], lease: float) -> Rebuilt:
+async def _led(
+    database: Database, store: Store | None, tell: Callable[[Progress], None], lease: float
+) -> Rebuilt:
     result: asyncio.Future[Rebuilt] = asyncio.get_running_loop().create_future()
 
     async def lead(leadership: Leadership) -> None:
         try:
-            result.set_result(await _Rebuilding(database, leadership, tell).run())
-        except _Locked as error:
+            result.set_result(await _Rebuilding(database, store, leadership, tell).run())
+        except (_Locked, SegmentDamaged) as error:
             result.set_exception(error)
         await asyncio.Event().wait()  # until the candidate is told to stand down
 
@@ -166,8 +178,15 @@ class _Locked(DatabaseUnavailable):
 class _Rebuilding:
     """One rebuild, under a leadership."""
 
-    def __init__(self, database: Database, leadership: Leadership, tell: Callable[[Progress], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        store: Store | None,
+        leadership: Leadership,
+        tell: Callable[[Progress], None],
+    ) -> None:
         self._database = database
+        self._segments = Segments(database, store)
         self._leadership = leadership
         self._tell = tell
         self._position = 0
@@ -192,15 +211,14 @@ class _Rebuilding:
         self._position = int(await self._write("begin"))
 
     async def _fold_everything(self) -> None:
-        head, last = self._position, ("", 0)
+        head = self._position
         stream: FoldedStream | None = None
-        while page := await self._read("streams", *last, PAGE):
-            for event in map(recorded_event, page):
+        async for page in self._segments.streams(PAGE):
+            for event in page:
                 if stream is None or stream.first.stream_id != event.stream_id:
                     self._put(stream)
                     stream = FoldedStream(event)
                 stream.add(event)
-            last = (page[-1]["stream_id"], page[-1]["version"])
             self._count["events"] += len(page)
             self._tell(Progress("folding", min(self._count["events"], head), head))
             if len(self._rows) >= ROWS:

@@ -19,5 +19,5 @@ class AuditServices(msgspec.Struct, frozen=True):
     @classmethod
     def over(cls, database: Database, store: Store) -> "AuditServices":
         """Of the log in a database, sealed in a storage."""
-        records = AuditRecords(database)
+        records = AuditRecords(database, store)
         return cls(records, Proofs(records, store), BundleExport(database, store))

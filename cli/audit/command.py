@@ -216,7 +216,7 @@ async def proofs_of(config: Path | None) -> "AsyncIterator[tuple[AuditRecords, P
     store = open_store(storage_of(settings))
     try:
         async with open_records(settings) as (database, _):
-            records = AuditRecords(database)
+            records = AuditRecords(database, store)
             yield records, Proofs(records, store)
     finally:
         await store.close()

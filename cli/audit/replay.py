@@ -64,7 +64,7 @@ async def _replayed(until: str | None, config: Path | None, *, hashed: bool) -> 
     settings = load(environ=os.environ, config=config).settings
     store = open_store(storage_of(settings))
     try:
-        async with open_records(settings) as (database, journal):
+        async with open_records(settings, store) as (database, journal):
             position = None if until is None else await _position(until, Evidence(database))
             head = await journal.log.head()
             with steps(sys.stderr) as tell:

@@ -138,9 +138,10 @@ async def _opened(
             database = await Database.open(logins.application, patience=settings.append_timeout)
             try:
                 incarnation = await current_incarnation(database)
-                evidence = Evidence(database)
+                evidence = Evidence(database, store)
                 trust = Trust(trusted, witnessed)
-                yield Verifier(evidence, PostgresLog(database), store, incarnation, trust), evidence
+                log = PostgresLog(database, store)
+                yield Verifier(evidence, log, store, incarnation, trust), evidence
             finally:
                 await database.close()
     finally:

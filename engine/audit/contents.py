@@ -29,6 +29,7 @@ from events.inputs.line_index import BadIndex
 from events.inputs.planning import InputChanged
 from events.log import Log
 from events.outcomes.flush_body import ResultsDamaged, ResultsErased
+from events.segments.shelf import SegmentDamaged
 from storage.store import ObjectMissing, Store
 
 AT_ONCE: Final = 3
@@ -89,7 +90,8 @@ class Contents:
 
     async def _each(self, look: Callable[[LogRow], Awaitable[None]], rows: Sequence[LogRow]) -> None:
         for row in rows:
-            with suppress(UnknownEvent):  # only a newer program can look
+            # Only a newer program can look; or a segment is damaged, which is a defect of its own.
+            with suppress(UnknownEvent, SegmentDamaged):
                 await look(row)
 
     async def _attachments(self, rows: Sequence[LogRow]) -> None:

@@ -11,6 +11,7 @@ from engine.audit.contents import Looked
 from events.audit.defect import MOST, Defect
 from events.audit.naming import Explanations, Unsound
 from events.audit.naming_contents import name_contents
+from events.audit.naming_segments import SegmentFault, name_segments
 from events.audit.tree_check import Mark, TreeState, around
 
 FIRST: Final = UUID(int=0)
@@ -47,6 +48,7 @@ class Progress(msgspec.Struct):
     """Defects that are named already."""
     of_events: list[Defect] = []
     gaps: list[Defect] = []
+    segments: list[SegmentFault] = []
     models: list[Defect] = []
     odd: list[tuple[Defect, str, int, int | None]] = []
     """What is a defect unless one of the events explains it: of which stream, between which positions."""
@@ -133,7 +135,8 @@ def report_of(progress: Progress) -> Report:
         looked.faults, looked.doubts, progress.of_events, lacking, explanations.last, near
     )
     events = [explanations.complete(defect) for defect in progress.of_events]
-    defects = [*progress.named, *events, *contents, *progress.models, *odd]
+    segments = name_segments(progress.segments, near)
+    defects = [*progress.named, *events, *segments, *contents, *progress.models, *odd]
     return Report(
         clean=not defects,
         origin=progress.origin,

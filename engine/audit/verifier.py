@@ -9,7 +9,7 @@ Reads page by page, so memory does not grow with the log, a running program is n
 can be gone on with later (`Progress`). It ends at the position that was the last one when it began.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from itertools import pairwise
 from typing import Final
@@ -17,6 +17,7 @@ from uuid import UUID
 
 from engine.audit.checkpoints import EVER, Anchor, Checkpoints, Trust
 from engine.audit.contents import Contents, files_of
+from engine.audit.moved_events import note_damage, stand_ins
 from engine.audit.progress import Progress, Report, Show, report_of
 from engine.audit.strays import look_at_strays
 from events.audit.alignment import WINDOW
@@ -126,6 +127,7 @@ class Verifier:
         )
         touched = Explanations(progress.of_events).touched
         await self.streams(progress, [stream for stream in streams if stream not in touched])
+        await note_damage(self._evidence.moved, progress)
         return report_of(progress)
 
     async def _prove(self, row: LogRow, anchor: Anchor, progress: Progress) -> None:
@@ -160,10 +162,13 @@ class Verifier:
             async for rows in pages:
                 before, at = at, rows[-1].position
                 sound = [row for row in rows if self._sound(row, progress)]
-                await self._lay(check, progress, rows, at, last=False)
+                there = [row.position for row in rows]
+                lost = await stand_ins(self._evidence.moved, self._tiles, check.size, before, at, there)
+                await note_damage(self._evidence.moved, progress)
+                await self._lay(check, progress, rows, at, lost, last=False)
                 await contents.look(sound)
                 progress.events += len(rows)
-                _missing(progress, [before, *(row.position for row in rows)], check.size)
+                _missing(progress, sorted([before, *there, *lost]), check.size)
                 state = check.state(at + 1)
                 if check.another:
                     break
@@ -171,7 +176,7 @@ class Verifier:
                     progress.tree, progress.position = state, at
                     progress.reach(state.size)
                     await show(progress)
-        await self._lay(check, progress, [], min(at, check.size), last=True)
+        await self._lay(check, progress, [], min(at, check.size), {}, last=True)
         await self._name(check, progress)
         progress.phase, progress.position, progress.tree = "read models", progress.base or BEFORE_ALL, None
 
@@ -185,9 +190,16 @@ class Verifier:
         return check
 
     async def _lay(
-        self, check: TreeCheck, progress: Progress, rows: Sequence[LogRow], at: int, *, last: bool
+        self,
+        check: TreeCheck,
+        progress: Progress,
+        rows: Sequence[LogRow],
+        at: int,
+        lost: Mapping[int, bytes | None],
+        *,
+        last: bool,
     ) -> None:
-        """Lays rows beside the leaves that were sealed."""
+        """Lays rows beside the leaves that were sealed, and what stands for those that are `lost`."""
         upto = min(check.size, at + WINDOW + PAGE)
         await self._marks(check, progress, EVER if last else upto)
         leaves = await self._leaves(check, progress, upto)
@@ -198,6 +210,8 @@ class Verifier:
                 laid.append((row.position, row.leaf))
             elif row.position < 1 or (gone and row.leaf in gone):
                 strays.append(row)
+        if lost:
+            laid = sorted([*laid, *((position, leaf) for position, leaf in lost.items() if leaf is not None)])
         if laid or last or leaves:
             check.add(laid, at, leaves, last=last)
         check.stray((row.position, row.leaf) for row in strays)
@@ -306,11 +320,14 @@ class Verifier:
             await self.streams(progress, [id for id in ids if id not in touched])
             progress.position = last
             await show(progress)
+        await note_damage(self._evidence.moved, progress)
         progress.phase = "done" if progress.base else "strays"
 
     async def streams(self, progress: Progress, ids: Sequence[str]) -> None:
         """Folds streams, and notes what is odd about them."""
         async for check in self._evidence.streams(ids):
+            if check.id in self._evidence.moved.lacking:
+                continue
             progress.streams += 1
             progress.foreign += check.foreign
             for gap in check.gaps:

@@ -16,9 +16,12 @@ from events.batch import BatchCancelled, BatchCompleted, BatchExpired
 from events.catalog import decode
 from events.database import Connection, Database
 from events.errors import UnknownEvent
+from events.event import RecordedEvent
 from events.file import FileDeleted, FileExpired
 from events.postgres_log import recorded_event
+from events.segments.segments import Segments
 from events.statements import load_statements
+from storage.store import Store
 
 _SQL: Final = load_statements("events", "sql/evidence.sql")
 BODIES: Final = 2
@@ -62,15 +65,19 @@ class Stray(msgspec.Struct, frozen=True):
 
 
 class Evidence:
-    """Over a `Database`; every method raises `DatabaseUnavailable`."""
+    """Over a `Database`, and the storage that old events may be in; every method raises as both. Events of a
+    segment that was damaged are left out, and it is kept in `moved`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, store: Store | None = None) -> None:
         self._database = database
+        self._segments = Segments(database, store, forgiving=True)
+        self.moved = self._segments.shelf
 
     async def rows(self, after: int, upto: int, limit: int) -> list[LogRow]:
         """The next events behind a position, up to another."""
         async with self._database.reading() as connection:
-            return [LogRow(*row) for row in await connection.fetch(_SQL["rows"], after, upto, limit)]
+            rows = [LogRow(*row) for row in await connection.fetch(_SQL["rows"], after, upto, limit)]
+        return await self._segments.page(rows, lambda row: row, after=max(after, 0), limit=limit, upto=upto)
 
     def pages(self, after: int, upto: int, size: int) -> AsyncGenerator[list[LogRow], None]:
         """The events behind a position, up to another, in pages; the next one is read while one is used."""
@@ -79,14 +86,19 @@ class Evidence:
     async def stream_rows(self, stream_id: str, after: int, limit: int) -> list[LogRow]:
         """The next events of a stream behind a version."""
         async with self._database.reading() as connection:
-            rows = await connection.fetch(_SQL["stream_rows"], stream_id, after, limit)
-        return [LogRow(*row) for row in rows]
+            found = await connection.fetch(_SQL["stream_rows"], stream_id, after, limit)
+        rows = [LogRow(*row) for row in found]
+        return await self._segments.stream_page(stream_id, rows, lambda row: row, after=after, limit=limit)
 
     async def places(self, positions: Sequence[int]) -> dict[int, Place]:
         """Whose the events at these positions are."""
         async with self._database.reading() as connection:
             rows = await connection.fetch(_SQL["places"], list(positions))
-        return {row["position"]: Place(row["stream_id"], row["version"]) for row in rows}
+        places = {row["position"]: Place(row["stream_id"], row["version"]) for row in rows}
+        for position in set(positions) - places.keys():
+            if (row := await self._segments.at(position)) is not None:
+                places[position] = Place(row.stream_id, row.version)
+        return places
 
     async def since(self, moment: datetime) -> int:
         """The last position that was recorded before a moment; times go up with positions, but for clocks
@@ -165,13 +177,17 @@ class Evidence:
             models = {row["id"]: StoredRow(*row) for row in rows}
             check: StreamCheck | None = None
             cursor = await connection.cursor(_SQL["folded"], list(ids))
-            while page := await cursor.fetch(FACTS):
-                for event in map(recorded_event, page):
-                    if check is None or check.id != event.stream_id:
-                        if check is not None:
-                            yield check
-                        check = StreamCheck(event.stream_id, models.get(event.stream_id))
-                    check.add(event)
+
+            async def pages() -> AsyncGenerator[list[RecordedEvent], None]:
+                while page := await cursor.fetch(FACTS):
+                    yield [recorded_event(row) for row in page]
+
+            async for event in self._segments.completed(pages()):
+                if check is None or check.id != event.stream_id:
+                    if check is not None:
+                        yield check
+                    check = StreamCheck(event.stream_id, models.get(event.stream_id))
+                check.add(event)
             if check is not None:
                 yield check
 

@@ -10,12 +10,15 @@ from uuid import UUID
 import msgspec
 
 from events.audit.checkpoint import Checkpoint, parse_checkpoint
+from events.audit.digests import LogRow
 from events.audit.leaf import event_leaf
 from events.audit.note import Note, parse_note
 from events.database import Database
 from events.incarnation import current_incarnation
 from events.log import Leadership
+from events.segments.segments import Segments
 from events.statements import load_statements
+from storage.store import Store
 
 _SQL: Final = load_statements("events", "sql/audit.sql")
 
@@ -25,6 +28,11 @@ class Leaf(msgspec.Struct, frozen=True):
 
     position: int
     hash: bytes
+
+    @classmethod
+    def of(cls, row: LogRow) -> "Leaf":
+        """Of an event that was moved to storage."""
+        return cls(row.position, row.leaf)
 
 
 class LeafOf(msgspec.Struct, frozen=True):
@@ -41,6 +49,11 @@ class LeafOf(msgspec.Struct, frozen=True):
         """The hash of the leaf."""
         return event_leaf(self.digest, self.stream_id, self.version)
 
+    @classmethod
+    def of(cls, row: LogRow) -> "LeafOf":
+        """Of an event that was moved to storage."""
+        return cls(row.position, row.stream_id, row.version, row.type, row.digest)
+
 
 class Signed(msgspec.Struct, frozen=True):
     """A checkpoint and the note that it came in, of whose signatures nothing is known yet."""
@@ -56,10 +69,12 @@ def parse_signed(encoded: bytes | str) -> Signed:
 
 
 class AuditRecords:
-    """Over a `Database`; every method raises `DatabaseUnavailable`."""
+    """Over a `Database`, and the storage that old events may be in; every method raises
+    `DatabaseUnavailable`, and those that ask for leaves as `Segments`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, store: Store | None = None) -> None:
         self._database = database
+        self._segments = Segments(database, store)
 
     async def incarnation(self) -> UUID:
         """The incarnation that the log is in now."""
@@ -69,27 +84,35 @@ class AuditRecords:
         """The leaves of events from the position `start` on, in order."""
         async with self._database.reading() as connection:
             rows = await connection.fetch(_SQL["leaves"], start, limit)
-        return [
+        leaves = [
             Leaf(row["position"], event_leaf(row["digest"], row["stream_id"], row["version"])) for row in rows
         ]
+        return await self._segments.page(leaves, Leaf.of, after=start - 1, limit=limit)
 
     async def leaf_at(self, position: int) -> LeafOf | None:
         """What the leaf of the event at `position` is made of; None where there is none."""
         async with self._database.reading() as connection:
             row = await connection.fetchrow(_SQL["leaf_at"], position)
-        return None if row is None else LeafOf(**row)
+        if row is not None:
+            return LeafOf(**row)
+        moved = await self._segments.at(position)
+        return None if moved is None else LeafOf.of(moved)
 
     async def leaf_in(self, project_id: str, position: int) -> LeafOf | None:
         """The same of an event of a project; None where it is another's, or there is none."""
         async with self._database.reading() as connection:
             row = await connection.fetchrow(_SQL["leaf_in"], position, project_id)
-        return None if row is None else LeafOf(**row)
+        if row is not None:
+            return LeafOf(**row)
+        moved = await self._segments.at(position)
+        return None if moved is None or moved.project_id != project_id else LeafOf.of(moved)
 
     async def leaves_of(self, stream_id: str, *, after: int = 0, limit: int = 1000) -> list[LeafOf]:
         """The same of a stream's events with a version over `after`, in order."""
         async with self._database.reading() as connection:
             rows = await connection.fetch(_SQL["leaves_of"], stream_id, after, limit)
-        return [LeafOf(**row) for row in rows]
+        leaves = [LeafOf(**row) for row in rows]
+        return await self._segments.stream_page(stream_id, leaves, LeafOf.of, after=after, limit=limit)
 
     async def newest(self, incarnation: UUID) -> Signed | None:
         """The newest checkpoint that was signed. Raises `MalformedNote` where the row was damaged."""

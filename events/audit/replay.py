@@ -11,7 +11,6 @@ from hashlib import sha256
 from itertools import groupby
 from typing import Final
 
-import asyncpg
 import msgspec
 
 from events.audit.evidence import Evidence
@@ -19,9 +18,9 @@ from events.audit.model_check import StoredRow, StreamCheck
 from events.batch import Batch
 from events.database import Database
 from events.file import File, FileCreated
-from events.postgres_log import recorded_event
 from events.read_models import KINDS
 from events.reads import is_of_reads
+from events.segments.segments import Segments
 from events.statements import load_statements
 from storage.store import ObjectMissing, Store
 
@@ -77,7 +76,8 @@ class Replay:
     ) -> None:
         """`hashed`: contents are read whole and their SHA-256 compared, not only their size."""
         self._database = database
-        self._evidence = Evidence(database)
+        self._evidence = Evidence(database, store)
+        self._segments = Segments(database, store)
         self._store = store
         self._hashed = hashed
         self._page = page
@@ -86,23 +86,21 @@ class Replay:
         """Replays events up to the position `until`, or all there are, and compares. Raises
         `DatabaseUnavailable`, and as storage does."""
         found = Replayed(until=until)
-        last, check = ("", 0), None
-        moved = False
-        while page := await self._read("streams", *last, self._page):
-            rows = await self._rows({record["stream_id"] for record in page})
+        check, moved = None, False
+        async for page in self._segments.streams(self._page):
+            rows = await self._rows({event.stream_id for event in page})
             ended: list[tuple[StreamCheck, bool]] = []
-            for id, records in groupby(page, key=lambda record: str(record["stream_id"])):
+            for id, stream in groupby(page, key=lambda event: event.stream_id):
                 if check is None or check.id != id:
                     ended += [(check, moved)] if check is not None else []
                     check, moved = StreamCheck(id, rows.get(id)), False
-                for event in map(recorded_event, records):
+                for event in stream:
                     if until is not None and event.position > until:
                         moved = True
                     else:
                         check.add(event)
                         found.events += 1
             await self._compare(ended, found)
-            last = (page[-1]["stream_id"], page[-1]["version"])
             tell(found)
         await self._compare([] if check is None else [(check, moved)], found)
         await self._compare_strays(found)
@@ -163,11 +161,9 @@ class Replay:
             after = strays[-1].key
 
     async def _rows(self, ids: set[str]) -> Mapping[str, StoredRow]:
-        return {row["id"]: StoredRow(*row) for row in await self._read("rows", list(ids))}
-
-    async def _read(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         async with self._database.reading() as connection:
-            return await connection.fetch(_SQL[statement], *arguments)
+            rows = await connection.fetch(_SQL["rows"], list(ids))
+        return {row["id"]: StoredRow(*row) for row in rows}
 
 
 def _count(check: StreamCheck, found: Replayed) -> None:

@@ -147,7 +147,16 @@ class Shelf:
             stored = await self._store.read(segment.name, 0, segment.bytes_ + 1)
         except ObjectMissing:
             raise SegmentDamaged(segment, None, "is not there") from None
+        if len(stored) > segment.bytes_:
+            raise SegmentDamaged(segment, await self._digest(segment.name), "is longer than was recorded")
         return await asyncio.to_thread(events_of, segment, stored)
+
+    async def _digest(self, name: str) -> bytes:
+        assert self._store is not None
+        digest = sha256()
+        async for piece in self._store.get(name):
+            digest.update(piece)
+        return digest.digest()
 
     async def _find(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         async with self._database.reading() as connection:

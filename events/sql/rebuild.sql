@@ -2,11 +2,6 @@
 -- Makes an empty copy of the read models; see the function in migrations/0012_rebuild_beside.sql.
 SELECT begin_copy($1, $2)
 
--- name: streams
--- The next events of the whole log, stream by stream.
-SELECT position, event_id, stream_id, version, type, project_id, data, metadata, recorded_at
-FROM events WHERE (stream_id, version) > ($1, $2) ORDER BY stream_id, version LIMIT $3
-
 -- name: touched
 -- Whose the next events of the log are.
 SELECT position, stream_id FROM events WHERE position > $1 ORDER BY position LIMIT $2

@@ -293,7 +293,7 @@ async def world_on(
     database = await kind_of_database.open(url)
     store = LocalFolder(folder)
     try:
-        log, models, board = PostgresLog(database), ReadModels(database), WorkBoard(database)
+        log, models, board = PostgresLog(database, store), ReadModels(database), WorkBoard(database)
         leadership = await board.take_leadership("engine", await board.observe("engine"))
         assert leadership is not None
         await board.leave(WORKER)  # of a database that was in use before

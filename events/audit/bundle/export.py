@@ -31,6 +31,7 @@ from events.catalog import decode
 from events.database import Database
 from events.errors import BatchmillError, NotFound, Refused
 from events.outcomes.flush_body import INLINE_BYTES
+from events.segments.segments import Segments
 from events.statements import load_statements
 from storage.store import Store
 
@@ -66,7 +67,8 @@ class BundleExport:
 
     def __init__(self, database: Database, store: Store) -> None:
         self._database = database
-        self._records = AuditRecords(database)
+        self._records = AuditRecords(database, store)
+        self._segments = Segments(database, store)
         self._store = store
 
     async def sealed(self, batch_id: str) -> Sealed:
@@ -139,12 +141,15 @@ class BundleExport:
         version = 0
         while True:
             async with self._database.reading() as connection:
-                rows = await connection.fetch(_SQL["rows"], stream_id, version, upto, PAGE)
+                found = await connection.fetch(_SQL["rows"], stream_id, version, upto, PAGE)
+            rows = await self._segments.stream_page(
+                stream_id, [LogRow(*row) for row in found], lambda row: row, after=version, limit=PAGE
+            )
             for row in rows:
-                yield LogRow(*row)
+                yield row
             if len(rows) < PAGE:
                 return
-            version = rows[-1]["version"]
+            version = rows[-1].version
 
     async def _attachments(self, row: LogRow, kind: Kind) -> AsyncIterator[bytes]:
         flush = row.type == LinesCompleted.__name__

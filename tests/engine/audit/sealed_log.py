@@ -103,7 +103,8 @@ async def auditor(
     try:
         trust = Trust([key.public], [("the witness", signed) for signed in witnessed])
         incarnation = await current_incarnation(opened)
-        yield Verifier(Evidence(opened), PostgresLog(opened), store, incarnation, trust, page)
+        log = PostgresLog(opened, store)
+        yield Verifier(Evidence(opened, store), log, store, incarnation, trust, page)
     finally:
         await store.close()
         await opened.close()

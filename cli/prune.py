@@ -1,0 +1,130 @@
+"""`batchmill prune`: what the log has of batches long gone, moved to storage."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+from cyclopts import Parameter
+
+from cli.parameters import Config, Json, duration
+from cli.settings_sources import load
+from cli.settings_values import show_duration
+from events.errors import NotFound, SettingsError
+
+if TYPE_CHECKING:
+    from engine.audit.pruner import Pruned, Pruner
+    from events.audit.note import PublicKey
+    from events.database import Database
+    from storage.store import Store
+
+MONTH: Final = 30 * 24 * 3600.0
+
+
+def prune(
+    *,
+    older_than: Annotated[
+        float,
+        Parameter(
+            converter=duration,
+            help="Only of batches that ended so long ago, such as 90d or 12h.",
+            show_default=show_duration,
+        ),
+    ] = MONTH,
+    dry_run: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Only say how much would be moved.")
+    ] = False,
+    key: Annotated[
+        list[str] | None, Parameter(help="A public key, or a file of such; else those of the settings.")
+    ] = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Move what the log has of the lines of old batches to storage.
+
+    Of batches that have ended and whose result files were deleted or have
+    expired: nobody can read their results any more, and what is left of each
+    line is its place, status, tokens and times. That goes into segments, files in
+    storage that verification, replay, rebuild and histories still read; so keep
+    the storage as well as the database. Only what a signed checkpoint covers is
+    moved, and each segment is read back before anything is deleted.
+
+    Servers and workers go on. Broken off anywhere, run it again. It needs the
+    owner's login of the database.
+
+    $ batchmill prune --dry-run
+    $ batchmill prune --older-than 90d
+    """
+    pruned = asyncio.run(_pruned(older_than, key or [], config, dry=dry_run))
+    if json:
+        print(msgspec.json.encode(pruned).decode())
+        return
+    does = "Would move" if dry_run else "Moved"
+    print(
+        f"{does} {pruned.events:,} events of {pruned.bytes_:,} bytes to storage, as {pruned.segments:,} "
+        f"segments of {pruned.stored:,} bytes."
+    )
+    if pruned.kept:
+        print(
+            f"{pruned.kept:,} as old stay: their batches ended later, or have results that were not deleted."
+        )
+
+
+async def _pruned(older_than: float, keys: Sequence[str], config: Config, *, dry: bool) -> "Pruned":
+    from cli.audit.command import storage_of
+    from cli.database import bring_up_to_date, open_database
+    from cli.steps import steps
+    from events.database import Database
+    from storage.object_store import open_store
+
+    settings = load(environ=os.environ, config=config).settings
+    trusted = _trusted(keys, config)
+    store = open_store(storage_of(settings))
+    try:
+        async with open_database(settings) as logins:
+            await bring_up_to_date(logins)
+            database = await Database.open(logins.owner, patience=settings.append_timeout)
+            try:
+                pruner = await _pruner(database, store, trusted)
+                with steps(sys.stderr) as tell:
+                    return await pruner.run(
+                        datetime.now(UTC) - timedelta(seconds=older_than),
+                        dry=dry,
+                        tell=lambda done: tell("pruning", done.upto, done.end),
+                    )
+            finally:
+                await database.close()
+    finally:
+        await store.close()
+
+
+async def _pruner(database: "Database", store: "Store", keys: "Sequence[PublicKey]") -> "Pruner":
+    from engine.audit.checkpoints import EVER, Checkpoints, Trust
+    from engine.audit.pruner import Pruner
+    from events.audit.evidence import Evidence
+    from events.audit.tile_store import TileStore
+    from events.incarnation import current_incarnation
+    from events.segments.moving import Moving
+
+    incarnation = await current_incarnation(database)
+    evidence = Evidence(database, store)
+    checkpoints = Checkpoints(evidence, TileStore(store, incarnation), incarnation, Trust(keys))
+    signed = await checkpoints.newest(EVER)
+    if signed is None:
+        raise NotFound(
+            "no checkpoint of this log was signed with one of the given keys: only what is sealed is moved"
+        )
+    return Pruner(Moving(database), evidence, store, incarnation, signed)
+
+
+def _trusted(given: Sequence[str], config: Config) -> "Sequence[PublicKey]":
+    from cli.audit.command import keys_of
+    from cli.audit.parts import public_keys
+
+    keys = public_keys(given) if given else keys_of(None, config)
+    if not keys:
+        raise SettingsError("give the public key that checkpoints are signed with: --key")
+    return keys

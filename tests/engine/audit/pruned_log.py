@@ -1,0 +1,114 @@
+"""A sealed log whose old batches were moved to storage, and what everybody reads of it."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from engine.audit.checkpoints import EVER, Checkpoints, Trust
+from engine.audit.pruner import Pruned, Pruner
+from events.audit.digests import LogRow
+from events.audit.evidence import Evidence
+from events.audit.records import AuditRecords, LeafOf
+from events.audit.tile_store import TileStore
+from events.catalog import kind_of
+from events.database import Database as OpenDatabase
+from events.incarnation import current_incarnation
+from events.postgres_log import PostgresLog
+from events.read_models import ReadModels, model_write
+from events.segments.moving import Moving
+from storage.local_folder import LocalFolder
+from tests.engine.audit.mill import KEY
+from tests.postgres import Database
+
+MOST: Final = 4
+"""Events in a segment: so few that a batch has several."""
+LATER: Final = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+@asynccontextmanager
+async def opened(url: str, folder: Path) -> AsyncIterator[tuple[OpenDatabase, LocalFolder]]:
+    """Connections and a storage of their own."""
+    database, store = await OpenDatabase.open(url, connections=4), LocalFolder(folder)
+    try:
+        yield database, store
+    finally:
+        await store.close()
+        await database.close()
+
+
+async def prune(
+    database: Database, folder: Path, *, before: datetime = LATER, dry: bool = False, most: int = MOST
+) -> Pruned:
+    """What the command does."""
+    async with opened(database.owner_url, folder) as (connections, store):
+        incarnation = await current_incarnation(connections)
+        evidence = Evidence(connections, store)
+        trust = Trust([KEY.public])
+        signed = await Checkpoints(evidence, TileStore(store, incarnation), incarnation, trust).newest(EVER)
+        assert signed is not None
+        pruner = Pruner(Moving(connections), evidence, store, incarnation, signed, most)
+        return await pruner.run(before, dry=dry)
+
+
+async def project_all(database: Database, folder: Path) -> None:
+    """Moves every row forward, as the projector does."""
+    async with opened(database.app_url, folder) as (connections, store):
+        models = ReadModels(connections)
+        log = PostgresLog(connections, store)
+        for stream in {event.stream_id for event in await log.read(after=0, limit=10_000)}:
+            kind = kind_of(stream)
+            assert kind is not None
+            if (seen := await models.find(kind, stream)) is not None:
+                await models.advance([model_write(seen)])
+
+
+async def everything(database: Database, folder: Path, *, page: int = 1000) -> list[object]:
+    """All that anybody reads of the log, in pages."""
+    async with opened(database.app_url, folder) as (connections, store):
+        log, records = PostgresLog(connections, store), AuditRecords(connections, store)
+        evidence = Evidence(connections, store)
+        read: list[object] = []
+        after = 0
+        while events := await log.read(after=after, limit=page):
+            read += events
+            after = events[-1].position
+        after = 1
+        while leaves := await records.leaves(after, page):
+            read += leaves
+            after = leaves[-1].position + 1
+        read += [row async for rows in evidence.pages(0, after, page) for row in rows]
+        rows = [row for row in read if isinstance(row, LogRow)]
+        streams = sorted({row.stream_id for row in rows})
+        for stream in streams:
+            read += await _stream(log, records, evidence, stream, page)
+        read += [await records.leaf_at(row.position) for row in rows]
+        read += [(check.id, check.state, check.gaps) async for check in evidence.streams(streams)]
+        read += [await log.version_at(row.stream_id, row.position) for row in rows]
+        read.append(await evidence.places([row.position for row in rows]))
+        return read
+
+
+async def _stream(
+    log: PostgresLog, records: AuditRecords, evidence: Evidence, stream: str, page: int
+) -> Sequence[object]:
+    read: list[object] = []
+    after = 0
+    while events := await log.stream(stream, after=after, limit=page):
+        read += events
+        after = events[-1].version
+    after = 0
+    while leaves := await records.leaves_of(stream, after=after, limit=page):
+        read += leaves
+        after = leaves[-1].version
+    after = 0
+    while rows := await evidence.stream_rows(stream, after, page):
+        read += rows
+        after = rows[-1].version
+    after = 0
+    while facts := await log.facts(stream, after=after, limit=page):
+        read += [*facts, *[await log.flushed(stream, version) for version, _, _ in facts]]
+        after = facts[-1][0]
+    assert all(isinstance(leaf, LeafOf) for leaf in leaves)
+    return read
