@@ -4,7 +4,9 @@ A checkpoint counts by its signature. The newest that a key of the auditor's has
 covers is sealed. Older ones may also be signed by keys that the log itself names, which the anchor covers.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -12,6 +14,7 @@ import msgspec
 
 from events.audit.checkpoint import origin_of
 from events.audit.defect import Defect
+from events.audit.digests import LogRow
 from events.audit.evidence import CheckpointRow, Evidence
 from events.audit.keys import STREAM, AuditKeyAdopted
 from events.audit.naming import replaced
@@ -20,11 +23,16 @@ from events.audit.records import Signed, parse_signed
 from events.audit.tile_store import TileStore
 from events.audit.tree import EMPTY_ROOT
 from events.audit.tree_check import Mark
+from events.batch import BatchCancelled, BatchCompleted, BatchExpired
+from events.catalog import decode
+from events.errors import UnknownEvent
 
 PAGE: Final = 500
+HOUR: Final = timedelta(hours=1)
 DATABASE: Final = "the database"
 STORAGE: Final = "storage"
 UNSIGNED: Final = "this log was sealed, but no checkpoint was found that one of the given keys has signed"
+CLOSED: Final = (BatchCompleted.__name__, BatchCancelled.__name__, BatchExpired.__name__)
 EVER: Final = 1 << 62
 """Larger than any tree."""
 
@@ -34,6 +42,15 @@ class Trust(msgspec.Struct, frozen=True):
 
     keys: Sequence[PublicKey]
     witnessed: Sequence[tuple[str, Signed]] = ()
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """That the event at `position`, of `stream`, names a checkpoint which is not kept: its size and root."""
+
+    size: int
+    root: str
+    position: int
+    stream: str
 
 
 class Anchor(msgspec.Struct, frozen=True):
@@ -70,6 +87,11 @@ class Checkpoints:
                 found.append((STORAGE, stored))
         except MalformedNote:
             defects.append(replaced(0, STORAGE, expected=None, found=None))
+        async for name, encoded in self._of_hours():
+            try:
+                found.append((STORAGE, parse_signed(encoded)))
+            except MalformedNote:
+                defects.append(replaced(0, f"{STORAGE}/{name}", expected=None, found=None))
         for where, signed in found:
             size, root = signed.checkpoint.size, signed.checkpoint.root
             if signed.checkpoint.origin != self.origin or not _signed_by(signed, self._known):
@@ -114,6 +136,20 @@ class Checkpoints:
             if key not in self._known:
                 self._known.append(key)
 
+    async def missing(self, rows: Sequence[LogRow]) -> list[Missing]:
+        """Of events that end batches, those whose checkpoint the database does not keep."""
+        named = []
+        for row in rows:
+            with suppress(UnknownEvent):
+                end = decode(row.type, row.data) if row.type in CLOSED else None
+                if isinstance(end, BatchCompleted | BatchCancelled | BatchExpired) and end.checkpoint:
+                    named.append(
+                        Missing(end.checkpoint.size, end.checkpoint.root, row.position, row.stream_id)
+                    )
+        found = await self._evidence.kept_checkpoints([one.size for one in named]) if named else set()
+        kept = {(size, root.hex()) for size, root in found}
+        return [one for one in named if (one.size, one.root) not in kept]
+
     async def newest(self, upto: int) -> Mark | None:
         """The last checkpoint of the database, up to a size, that a key of the auditor's has signed."""
         while rows := await self._evidence.newest_checkpoints(self._incarnation, upto, PAGE):
@@ -129,6 +165,19 @@ class Checkpoints:
         does not cover it, and the first one that does."""
         rows = await self._evidence.checkpoints_around(self._incarnation, positions)
         return sorted(row.size for row in rows if self._holds(row) is not None)
+
+    async def _of_hours(self) -> AsyncIterator[tuple[str, bytes]]:
+        """Those that storage keeps for good, since the log began."""
+        began = await self._evidence.began()
+        hours: list[datetime] = []
+        hour = (began or datetime.now(UTC)).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        while hour <= datetime.now(UTC):
+            hours.append(hour)
+            hour += HOUR
+            if len(hours) == PAGE or hour > datetime.now(UTC):
+                for kept in await self._tiles.first_of(hours):
+                    yield kept
+                hours.clear()
 
     def _holds(self, row: CheckpointRow) -> Signed | None:
         """The checkpoint of a row, where the row says the same as its note and somebody known signed it."""

@@ -26,15 +26,17 @@ from events.catalog import State, decode, fold
 from events.errors import UnknownEvent
 from events.file import FileCreated
 from events.inputs.line_index import BadIndex
-from events.inputs.planning import InputChanged
+from events.inputs.planning import InputChanged, InputGone
 from events.log import Log
 from events.outcomes.flush_body import ResultsDamaged, ResultsErased
+from events.upload import UploadPartAdded
 from events.segments.shelf import SegmentDamaged
 from storage.store import ObjectMissing, Store
 
 AT_ONCE: Final = 3
 """Bodies hashed side by side."""
 CREATED: Final = (FileCreated.__name__,)
+PARTS: Final = (UploadPartAdded.__name__,)
 CLOSED: Final = (BatchCompleted.__name__, BatchCancelled.__name__, BatchExpired.__name__)
 DAMAGED: Final = (
     ResultsDamaged,
@@ -84,6 +86,7 @@ class Contents:
                 others = [row for row in created if row.stream_id not in results]
                 group.create_task(self._attachments([row for row in rows if row.attachments]))
                 group.create_task(self._each(self._file, others))
+                group.create_task(self._each(self._part, [row for row in rows if row.type in PARTS]))
                 group.create_task(self._each(lambda row: self._results(row, firsts), closed))
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None
@@ -162,8 +165,16 @@ class Contents:
         async with aclosing(StoredFile(self._store, created.storage_key)) as file:
             await self._judge(row, created, file)
 
-    async def _judge(self, row: LogRow, created: FileCreated, file: StoredFile) -> None:
-        """Whether a file is what its first event has recorded."""
+    async def _part(self, row: LogRow) -> None:
+        """A part of an upload that is pending: those of others are gone, or about to be."""
+        added = decode(row.type, row.data)
+        assert isinstance(added, UploadPartAdded)
+        if not await self._evidence.gone(row.stream_id):
+            async with aclosing(StoredFile(self._store, added.storage_key)) as part:
+                await self._judge(row, added, part)
+
+    async def _judge(self, row: LogRow, created: FileCreated | UploadPartAdded, file: StoredFile) -> None:
+        """Whether a file, or a part of one, is what its event has recorded."""
         found = await file.digest()
         self._looked.bytes_ += file.size
         if (file.size, found) == (created.size, created.sha256):
@@ -171,8 +182,8 @@ class Contents:
         elif not await self._evidence.gone(row.stream_id):
             self._looked.faults.append(
                 Fault(
-                    what="file",
-                    key=row.stream_id,
+                    what="file" if isinstance(created, FileCreated) else "part",
+                    key=row.stream_id if isinstance(created, FileCreated) else created.part_id,
                     position=row.position,
                     stream=row.stream_id,
                     version=row.version,
@@ -225,7 +236,7 @@ class Contents:
                 if not await file.ended():
                     told = f"file {id} is not what the results recorded of {row.stream_id} give"
                     self._doubt(row, id, told)
-        except (ResultsErased, ObjectMissing):
+        except (ResultsErased, ObjectMissing, InputGone):
             return
         except DAMAGED as error:
             of_input = isinstance(error, InputChanged)

@@ -1,12 +1,12 @@
 """How far a verification is, and what it found."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Literal
 from uuid import UUID
 
 import msgspec
 
-from engine.audit.checkpoints import DATABASE
+from engine.audit.checkpoints import DATABASE, Missing
 from engine.audit.contents import Looked
 from events.audit.defect import MOST, Defect
 from events.audit.naming import Explanations, Unsound
@@ -52,6 +52,7 @@ class Progress(msgspec.Struct):
     models: list[Defect] = []
     odd: list[tuple[Defect, str, int, int | None]] = []
     """What is a defect unless one of the events explains it: of which stream, between which positions."""
+    missing: list[Missing] = []
     told: list[Mark] = []
     """Checkpoints that storage and witnesses have."""
     looked: Looked = msgspec.field(default_factory=Looked)
@@ -136,7 +137,8 @@ def report_of(progress: Progress) -> Report:
     )
     events = [explanations.complete(defect) for defect in progress.of_events]
     segments = name_segments(progress.segments, near)
-    defects = [*progress.named, *events, *segments, *contents, *progress.models, *odd]
+    missing = _missing(progress.missing, [*progress.named, *events])
+    defects = [*progress.named, *events, *missing, *segments, *contents, *progress.models, *odd]
     return Report(
         clean=not defects,
         origin=progress.origin,
@@ -157,3 +159,24 @@ def report_of(progress: Progress) -> Report:
         defects=defects[:MOST],
         more=len(defects) > MOST,
     )
+
+
+def _missing(missing: Sequence[Missing], defects: Sequence[Defect]) -> list[Defect]:
+    """The defects of checkpoints that events name and nobody keeps, where nothing else says why: the event is
+    not what was sealed, or the checkpoint was replaced."""
+    if any(defect.kind == "history_rewritten" for defect in defects):
+        return []
+    replaced = {defect.upto for defect in defects if defect.kind == "checkpoint_replaced"}
+    touched = {position for defect in defects for position in (defect.position, defect.upto)}
+    return [
+        Defect(
+            "checkpoint_replaced",
+            f"the checkpoint of size {one.size}, which the event at position {one.position} names, is gone",
+            position=one.position,
+            stream=one.stream,
+            key=f"{DATABASE}/{one.size}",
+            expected=one.root,
+        )
+        for one in {one.size: one for one in reversed(missing)}.values()
+        if one.size not in replaced and one.position not in touched
+    ]

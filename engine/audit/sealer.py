@@ -14,6 +14,7 @@ It reads the log itself, and not by a `Follower`, because it needs no more of an
 import asyncio
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
@@ -43,11 +44,11 @@ PAGE: Final = 2_048
 """Leaves read together."""
 MOST: Final = 32 * PAGE
 """Most leaves that one checkpoint adds: with more to do, the next follows at once."""
-FOR_GOOD: Final = 3600.0
-"""Seconds between two checkpoints that stay in storage under their sizes."""
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
 """Seconds before what failed is tried again, doubling."""
+TOLD_AGAIN: Final = 600.0
+"""Seconds after which a log that is still not sealed is told of again."""
 _ORIGIN: Final = origin("sealer")
 
 
@@ -88,24 +89,28 @@ class Sealer:
         self._witnesses = witnesses
         self._every = every
         self._clock = clock
-        self._stays: float | None = None
-        """When the last checkpoint was stored for good."""
+        self._hour: datetime | None = None
+        """The last one of which the first checkpoint was stored for good."""
+        self._well_at = 0.0
+        """When all there was to seal was sealed."""
 
     async def run(self, leadership: Leadership) -> None:
         """Seals until cancelled. What storage, the signer or the log itself stand in the way of is told and
         tried again. Raises `LeadershipLost`, and what the database raises."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._witnesses.run())
-            pause, told = FIRST_PAUSE, ""
+            pause, told, told_at = FIRST_PAUSE, "", 0.0
+            self._well_at = self._clock()
             while True:
                 try:
                     await self._seal_on(leadership)
                 except (LeadershipLost, DatabaseUnavailable):
                     raise
                 except (BatchmillError, StorageError) as error:
-                    if str(error) != told:
-                        tell = _logger.error if isinstance(error, SealRefused) else _logger.warning
-                        tell("the log is not sealed", reason=str(error))
+                    now = self._clock()
+                    if str(error) != told or now - told_at >= TOLD_AGAIN:
+                        self._tell(error, now - self._well_at)
+                        told_at = now
                     pause = min(2 * pause, LONGEST_PAUSE) if str(error) == told else FIRST_PAUSE
                     told = str(error)
                     await asyncio.sleep(pause)
@@ -164,8 +169,15 @@ class Sealer:
             began = self._clock()
             before = sealed.last.size
             await self.seal(sealed, leadership)
+            self._well_at = self._clock()
             if sealed.last.size - before < MOST:
                 await asyncio.sleep(max(0.0, self._every - (self._clock() - began)))
+
+    def _tell(self, error: Exception, seconds: float) -> None:
+        """What passes by itself is a warning, what somebody has to look at an error."""
+        stands = isinstance(error, SealRefused) or seconds >= TOLD_AGAIN
+        tell = _logger.error if stands else _logger.warning
+        tell("the log is not sealed", reason=str(error), seconds=round(seconds))
 
     async def _adopt(self, leadership: Leadership) -> None:
         """Has the log say which key signs from here on, where that is another one."""
@@ -253,10 +265,9 @@ class Sealer:
         if kept.checkpoint != checkpoint:
             raise _went_back(f"has other events up to position {size} than were sealed")
         sealed.last = checkpoint
-        now = self._clock()
-        stays = self._stays is None or now - self._stays >= FOR_GOOD
-        await sealed.tiles.publish(kept, for_good=stays)
-        self._stays = now if stays else self._stays
+        hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+        await sealed.tiles.publish(kept, None if hour == self._hour else hour)
+        self._hour = hour
         self._witnesses.tell(kept)
 
     async def _keep(self, sealed: Sealed, tiles: list[tuple[Tile, bytes]]) -> None:

@@ -167,6 +167,7 @@ class Verifier:
                 await note_damage(self._evidence.moved, progress)
                 await self._lay(check, progress, rows, at, lost, last=False)
                 await contents.look(sound)
+                progress.missing += await self._checkpoints.missing(sound)
                 progress.events += len(rows)
                 _missing(progress, sorted([before, *there, *lost]), check.size)
                 state = check.state(at + 1)

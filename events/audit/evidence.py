@@ -21,6 +21,7 @@ from events.file import FileDeleted, FileExpired
 from events.postgres_log import recorded_event
 from events.segments.segments import Segments
 from events.statements import load_statements
+from events.upload import UploadCancelled, UploadCompleted, UploadExpired
 from storage.store import Store
 
 _SQL: Final = load_statements("events", "sql/evidence.sql")
@@ -29,7 +30,9 @@ BODIES: Final = 2
 FACTS: Final = 1000
 """Events of a stream read ahead."""
 _CLOSING: Final = (BatchCompleted.__name__, BatchCancelled.__name__, BatchExpired.__name__)
-_GONE: Final = (FileDeleted.__name__, FileExpired.__name__)
+_GONE: Final = tuple(
+    type_.__name__ for type_ in (FileDeleted, FileExpired, UploadCompleted, UploadCancelled, UploadExpired)
+)
 
 
 class Body(msgspec.Struct, frozen=True):
@@ -113,6 +116,10 @@ class Evidence:
                 high = middle - 1
         return low
 
+    async def began(self) -> datetime | None:
+        """When the first event was recorded."""
+        return cast(datetime | None, await self._value("recorded_from", 1))
+
     async def bodies(self, event_ids: Sequence[UUID]) -> AsyncGenerator[Body, None]:
         """The attachments of these events, by event id and place."""
         async with self._snapshot() as connection:
@@ -123,10 +130,11 @@ class Evidence:
         """The position of the event of a stream that has recorded an attachment of this digest."""
         return cast(int | None, await self._value("whose", stream_id, digest))
 
-    async def gone(self, file_id: str) -> bool:
-        """Whether the log says that a file was deleted, or has expired."""
+    async def gone(self, stream_id: str) -> bool:
+        """Whether the log says that a file was deleted, or has expired; or that an upload, whose parts go
+        with it, has ended."""
         async with self._database.reading() as connection:
-            return bool(await connection.fetch(_SQL["types_of"], file_id, list(_GONE)))
+            return bool(await connection.fetch(_SQL["types_of"], stream_id, list(_GONE)))
 
     async def may_be_erased(self, batch_id: str) -> bool:
         """Whether the log says why the attachments of a batch are gone: it ended, and the file that they
@@ -160,6 +168,12 @@ class Evidence:
     async def checkpoints_around(self, incarnation: UUID, positions: Sequence[int]) -> list[CheckpointRow]:
         """The signed checkpoints around some positions, each once."""
         return await self._checkpoints("checkpoints_around", incarnation, sorted(set(positions)))
+
+    async def kept_checkpoints(self, sizes: Sequence[int]) -> set[tuple[int, bytes]]:
+        """Size and root of the checkpoints of these sizes, of every incarnation."""
+        async with self._database.reading() as connection:
+            rows = await connection.fetch(_SQL["kept_checkpoints"], list(sizes))
+        return {(row["size"], row["root"]) for row in rows}
 
     async def ends(self, after: int, upto: int, limit: int) -> tuple[int | None, list[str]]:
         """The streams whose last event is among the next events, and the last position of these; None where

@@ -14,7 +14,7 @@ class Fault(msgspec.Struct, frozen=True):
     is no body). `of` is the position of the event that has recorded what was found, where that is known;
     `there` is the place, of no event, at which the body was found instead."""
 
-    what: Literal["attachment", "file"]
+    what: Literal["attachment", "file", "part"]
     key: str
     position: int
     stream: str

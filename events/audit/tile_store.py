@@ -1,7 +1,7 @@
 """The tiles of one incarnation's tree in storage, and the proofs that are made of them.
 
     audit/<incarnation>/checkpoint                  the newest checkpoint, replaced as it grows
-    audit/<incarnation>/checkpoints/<size>          one now and then, for good
+    audit/<incarnation>/checkpoints/<hour>          the first of each hour that has one, for good
     audit/<incarnation>/tile/<level>/<number>       a full tile, for good
     audit/<incarnation>/tile/….p/<width>            a partial one, until the full one is there
 
@@ -11,6 +11,8 @@ these follow from the events themselves (`leaf`).
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
+from contextlib import suppress
+from datetime import datetime
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -19,7 +21,7 @@ from events.audit.records import Signed, parse_signed
 from events.audit.tiles import Tile, Tiling, edge, node_in, tile_of, tiles_of
 from events.audit.tree import HASH_BYTES
 from events.errors import BatchmillError
-from storage.store import ObjectMissing, Store
+from storage.store import NameTaken, ObjectMissing, Store
 
 AT_ONCE: Final = 8
 """Most tiles under way at once."""
@@ -94,12 +96,27 @@ class TileStore:
             return None
         return parse_signed(encoded)
 
-    async def publish(self, signed: Signed, *, for_good: bool) -> None:
-        """Stores a checkpoint as the newest, and `for_good` under its size as well."""
+    async def publish(self, signed: Signed, hour: datetime | None = None) -> None:
+        """Stores a checkpoint as the newest; as the first of an `hour` (in UTC) as well, and for good, unless
+        another one is that."""
         encoded = signed.note.encode().encode()
-        if for_good:
-            await self._store.replace(f"{self._prefix}/checkpoints/{signed.checkpoint.size}", encoded)
+        if hour is not None:
+            with suppress(NameTaken):
+                await self._store.keep(f"{self._prefix}/{_of_hour(hour)}", encoded)
         await self._store.replace(f"{self._prefix}/checkpoint", encoded)
+
+    async def first_of(self, hours: Sequence[datetime]) -> list[tuple[str, bytes]]:
+        """The checkpoints that were kept as the first of these hours, encoded, each with its name; few hours
+        have none but those in which nothing happened."""
+        found = await _together([self._checkpoint(_of_hour(hour)) for hour in hours])
+        return [(name, encoded) for name, encoded in found if encoded]
+
+    async def _checkpoint(self, name: str) -> tuple[str, bytes]:
+        try:
+            async with self._room:
+                return name, await self._store.read(f"{self._prefix}/{name}", 0, NOTE_BYTES + 1)
+        except ObjectMissing:
+            return name, b""
 
     async def _keep(self, tile: Tile, content: bytes) -> None:
         async with self._room:
@@ -127,6 +144,10 @@ class TileStore:
         if len(content) != wanted:
             raise TileMissing(f"{self._prefix}/{tile.path} is not in storage, or not whole")
         return content
+
+
+def _of_hour(hour: datetime) -> str:
+    return f"checkpoints/{hour:%Y%m%dT%H}"
 
 
 async def _together(jobs: Sequence[Coroutine[None, None, Result]]) -> list[Result]:

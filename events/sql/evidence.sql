@@ -43,6 +43,11 @@ SELECT size, root, note FROM signed_checkpoints WHERE incarnation = $1 AND size 
 -- The last ones, the newest first.
 SELECT size, root, note FROM signed_checkpoints WHERE incarnation = $1 AND size <= $2 ORDER BY size DESC LIMIT $3
 
+-- name: kept_checkpoints
+-- The checkpoints of some sizes, of every incarnation.
+SELECT s.size, s.root FROM incarnations i CROSS JOIN LATERAL (
+    SELECT c.size, c.root FROM signed_checkpoints c WHERE c.incarnation = i.id AND c.size = ANY ($1::bigint[])) s
+
 -- name: checkpoints_around
 -- The checkpoints on both sides of some positions; a few, since one may be no checkpoint.
 SELECT DISTINCT around.size, around.root, around.note

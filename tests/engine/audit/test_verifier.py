@@ -15,8 +15,13 @@ from engine.audit.progress import Progress, Report
 from engine.audit.sealer import Sealer
 from engine.audit.signer import KeySigner
 from engine.audit.witnesses import Witnesses
+from engine.eraser import Eraser
+from engine.finalizer import Finalizer
+from events.audit.checkpoint import Checkpoint, parse_checkpoint
+from events.audit.note import parse_note, sign
 from events.audit.records import AuditRecords
 from events.errors import NotFound
+from storage.store import ObjectMissing
 from tests.engine.audit.corruption import KINDS, corrupt
 from tests.engine.audit.hand import DIGESTED, TABLES, Done
 from tests.engine.audit.mill import KEY, NEXT_KEY
@@ -28,7 +33,7 @@ from tests.engine.audit.sealed_log import (
     shown_to_nobody,
     verified,
 )
-from tests.engine.recorded import world_on
+from tests.engine.recorded import request_line, world_on
 from tests.postgres import Database, PostgresServer
 
 
@@ -220,9 +225,80 @@ async def test_a_history_written_anew_is_not_what_the_witness_was_told(
                 world.journal, AuditRecords(world.database), world.store, KeySigner([KEY]), Witnesses([])
             )
             await sealer.seal(await sealer.open(world.leadership), world.leadership)
-        assert (await verified(database, objects, [])).clean
+        alone = await verified(database, objects, [])
+        # Without the witness it fits but for what ends of batches name.
+        assert {defect.kind for defect in alone.defects} == {"checkpoint_replaced"}
         report = await verified(database, objects, sealed_log.witnessed)
     assert [defect.kind for defect in report.defects] == ["history_rewritten"]
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_checkpoint_that_storage_keeps_for_good_is_held_against_the_tree(
+    sealed_log: SealedLog, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    objects = copy_objects(sealed_log.folder, tmp_path / "objects")
+    [place] = objects.glob("audit/*/checkpoints/*")
+    genuine = parse_checkpoint(parse_note(place.read_bytes()).text)
+    other = Checkpoint(genuine.origin, genuine.size, bytes(32))
+    async with postgres_server.new_database(sealed_log.database.name) as database:
+        for content, key in (
+            (sign(other.text, [KEY]).encode(), f"storage/{genuine.size}"),
+            (sign(genuine.text, [NEXT_KEY]).encode(), f"storage/{genuine.size}"),
+            ("nothing", f"storage/checkpoints/{place.name}/0"),
+        ):
+            place.write_text(content)
+            [defect] = (await verified(database, objects, sealed_log.witnessed)).defects
+            assert (defect.kind, defect.key) == ("checkpoint_replaced", key)
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_checkpoint_that_an_end_of_a_batch_names_must_be_kept(
+    sealed_log: SealedLog, postgres_server: PostgresServer
+) -> None:
+    named = "SELECT position, (data::json -> 'checkpoint' ->> 'size')::bigint AS size FROM events "
+    async with postgres_server.new_database(sealed_log.database.name) as database:
+        rows = await _fetch(database, named + "WHERE data LIKE '%\"checkpoint\":{%' ORDER BY position")
+        await _execute(database, "DELETE FROM signed_checkpoints WHERE size = $1", rows[0]["size"])
+        [defect] = (await verified(database, sealed_log.folder, sealed_log.witnessed)).defects
+    assert (defect.kind, defect.position) == ("checkpoint_replaced", rows[0]["position"])
+    assert defect.key == f"the database/{rows[0]['size']}"
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_parts_of_a_pending_upload_are_looked_at(
+    sealed_log: SealedLog, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    objects = copy_objects(sealed_log.folder, tmp_path / "objects")
+    parts = "SELECT data::json ->> 'part_id' AS id, data::json ->> 'storage_key' AS key FROM events "
+    async with postgres_server.new_database(sealed_log.database.name) as database:
+        rows = await _fetch(database, parts + "WHERE type = 'UploadPartAdded' ORDER BY position")
+        first, second = (next(objects.rglob(row["key"].rpartition("/")[2])) for row in rows)
+        first.write_bytes(b"another part")
+        second.unlink()
+        report = await verified(database, objects, sealed_log.witnessed)
+    assert [(defect.kind, defect.key) for defect in report.defects] == [
+        ("file_changed", rows[0]["id"]),
+        ("file_deleted", rows[1]["id"]),
+    ]
+
+
+async def test_results_of_lines_never_run_are_clean_when_their_input_is_gone_by_right(
+    database: Database, tmp_path: Path
+) -> None:
+    async with world_on(database.app_url, tmp_path) as world:
+        batch = await world.batch([request_line(n) for n in range(4)])
+        await batch.record_lines([1])
+        await batch.expire()
+        await Finalizer(world.journal, world.store, world.options).finalize(batch.id)
+        await world.delete_file(batch.input_file_id)
+        eraser = Eraser(world.log, world.models, world.board, world.store)
+        await eraser.handle(await world.log.read(after=0))
+        with pytest.raises(ObjectMissing):
+            await world.store.read(await world.object_of(batch.input_file_id), 0, 1)
+        records = AuditRecords(world.database)
+        sealer = Sealer(world.journal, records, world.store, KeySigner([KEY]), Witnesses([]))
+        await sealer.seal(await sealer.open(world.leadership), world.leadership)
+    assert (await verified(database, tmp_path, [])).defects == []
 
 
 class Stopped(Exception):
