@@ -16,7 +16,7 @@ from cli.settings import Settings
 from cli.settings_sources import load
 
 if TYPE_CHECKING:
-    from events.journal import Journal
+    from cli.stack import Stack
 
 _logger = structlog.get_logger()
 
@@ -64,7 +64,7 @@ async def _work(settings: Settings) -> None:
         ending.on_hurry(engine.hurry)
         if settings.upstream_url is None:
             _logger.warning("no upstream is set: batches wait; give --upstream")
-        async with _health(settings, stack.journal), asyncio.TaskGroup() as group:
+        async with _health(settings, stack), asyncio.TaskGroup() as group:
             working = [group.create_task(stack.watch()), group.create_task(engine.run())]
             collect_less()
             _logger.info("working", roles=sorted(roles), version=program_version())
@@ -77,7 +77,7 @@ async def _work(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def _health(settings: Settings, journal: "Journal") -> AsyncIterator[None]:
+async def _health(settings: Settings, stack: "Stack") -> AsyncIterator[None]:
     """Answers health checks while the block runs, where a port is set for them."""
     from api.health import create_health_app
     from cli.listening import HttpServer, listen, url_of
@@ -87,7 +87,7 @@ async def _health(settings: Settings, journal: "Journal") -> AsyncIterator[None]
         return
     listener = listen(settings.host, settings.health_port)
     with listener:
-        server = HttpServer(create_health_app(journal), listener, grace=1.0)
+        server = HttpServer(create_health_app(stack.journal, stack.audit), listener, grace=1.0)
         async with asyncio.TaskGroup() as group:
             group.create_task(server.run_until_stopped())
             await server.accepting()

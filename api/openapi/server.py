@@ -14,6 +14,11 @@ _MODELS: Final = "Models"
 _SERVER: Final = "Server"
 _JSONL: Final = "application/jsonl"
 _OK: Final = Answer(says="It is.", content={JSON: fields({"status": one_of("ok")}, {})})
+_READY: Final = Answer(
+    says="It can be. `unsealed_seconds` is for how long the oldest event has waited to be sealed, where the "
+    "log is sealed.",
+    content={JSON: fields({"status": one_of("ok")}, {"unsealed_seconds": {"type": "integer", "minimum": 0}})},
+)
 
 
 def entries() -> tuple[Entry, ...]:
@@ -99,7 +104,7 @@ def entries() -> tuple[Entry, ...]:
             tag=_SERVER,
             summary="Whether the database can be written",
             says="Else the answer is 503.",
-            answers=(_OK,),
+            answers=(_READY,),
             examples={"ok": Example(says="It can.", answer={"status": "ok"})},
         ),
     )

@@ -131,6 +131,13 @@ class AuditRecords:
             note: str | None = await connection.fetchval(_SQL["covering"], incarnation, position)
         return None if note is None else parse_signed(note)
 
+    async def unsealed(self) -> float | None:
+        """For how many seconds the oldest event has waited that no checkpoint covers; 0.0 where none waits,
+        None where nothing was ever signed."""
+        async with self._database.reading() as connection:
+            waited: float | None = await connection.fetchval(_SQL["unsealed"])
+        return waited
+
     async def keep(self, leadership: Leadership, incarnation: UUID, signed: Signed) -> Signed:
         """Keeps what was signed, and says what is kept of that size: what was kept first stays. Moves the
         follower's checkpoint, too. Raises `LeadershipLost`, and as `newest`."""

@@ -26,3 +26,15 @@ SELECT note FROM signed_checkpoints WHERE incarnation = $1 ORDER BY size DESC LI
 -- name: covering
 -- The first signed checkpoint of an incarnation that covers a position.
 SELECT note FROM signed_checkpoints WHERE incarnation = $1 AND size >= $2 ORDER BY size LIMIT 1
+
+-- name: unsealed
+-- For how many seconds the oldest event has waited that no checkpoint of the log as it is now covers; 0 where none
+-- waits, no row where nothing was ever signed.
+SELECT coalesce(extract(epoch FROM clock_timestamp() - waiting.recorded_at), 0)::float8 AS seconds
+FROM (SELECT coalesce((SELECT s.size FROM signed_checkpoints s
+                       WHERE s.incarnation = (SELECT i.id FROM incarnations i
+                                              ORDER BY i.position DESC, i.started_at DESC LIMIT 1)
+                       ORDER BY s.size DESC LIMIT 1), 0) AS size
+      WHERE (SELECT s.size FROM signed_checkpoints s ORDER BY s.incarnation, s.size LIMIT 1) > 0) sealed
+LEFT JOIN LATERAL (SELECT e.recorded_at FROM events e WHERE e.position > sealed.size
+                   ORDER BY e.position LIMIT 1) waiting ON true

@@ -13,7 +13,17 @@ from tests.postgres import Database
 def test_no_key_is_needed(served: Served) -> None:
     nobody = Client(served.port, None)
     assert (nobody.get("/livez").status, nobody.get("/livez").json) == (200, {"status": "ok"})
-    assert (nobody.get("/readyz").status, nobody.get("/readyz").json) == (200, {"status": "ok"})
+    assert (nobody.get("/readyz").status, nobody.get("/readyz").json["status"]) == (200, "ok")
+
+
+def test_a_log_that_is_not_sealed_is_seen_and_takes_nobody_out_of_service(served: Served) -> None:
+    nobody = Client(served.port, None)
+    served.seal()
+    assert nobody.get("/readyz").json == {"status": "ok", "unsealed_seconds": 0}
+    served.project()
+    later = nobody.get("/readyz")
+    assert later.status == 200
+    assert later.json["unsealed_seconds"] >= 0
 
 
 async def test_a_database_that_turned_read_only_is_not_ready(database: Database, tmp_path: Path) -> None:

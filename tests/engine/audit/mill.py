@@ -1,5 +1,6 @@
 """A log, and whoever seals it: into a real folder, from a real database."""
 
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,10 +38,10 @@ class Mill:
         self.leader = leader
         self._database = database
 
-    def sealer(self, *keys: PrivateKey, store: Any = None) -> Sealer:
+    def sealer(self, *keys: PrivateKey, store: Any = None, clock: Any = time.monotonic) -> Sealer:
         journal = Journal(self.stage.log, self.stage.models, LocalBus())
         signer = KeySigner(keys or [KEY])
-        return Sealer(journal, self.records, store or self.store, signer, Witnesses([]))
+        return Sealer(journal, self.records, store or self.store, signer, Witnesses([]), clock=clock)
 
     async def append(self, events: int) -> None:
         await self.stage.log.append(

@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from engine.audit.sealer import Sealer, SealRefused
 from engine.audit.signer import KeySigner
@@ -194,6 +195,37 @@ async def test_tiles_that_were_changed_are_not_gone_on_with(mill: Mill) -> None:
     tile.write_bytes(bytes(320))
     with pytest.raises(SealRefused, match="tiles in storage have another root than was signed of size 10"):
         await mill.seal()
+
+
+async def test_how_long_the_log_waits_to_be_sealed_is_known(mill: Mill) -> None:
+    await mill.append(3)
+    assert await mill.records.unsealed() is None
+    await mill.seal()
+    assert await mill.records.unsealed() == 0.0
+    await mill.append(1)
+    waited = await mill.records.unsealed()
+    assert waited is not None
+    assert 0 < waited < (await mill.records.unsealed() or 0)
+    await mill.fork("restored")
+    assert (await mill.records.unsealed() or 0) > waited
+
+
+async def test_a_log_that_is_still_not_sealed_is_told_of_again(
+    mill: Mill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.audit.sealer.FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("engine.audit.sealer.TOLD_AGAIN", 250.0)
+    times = iter(range(0, 100_000, 100))
+    await mill.append(1)
+    with capture_logs() as logs:
+        running = asyncio.create_task(
+            mill.sealer(store=BreakingStore(mill.store, 0), clock=lambda: float(next(times))).run(mill.leader)
+        )
+        while len(told := [line for line in logs if line["event"] == "the log is not sealed"]) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        running.cancel()
+    assert [(line["log_level"], line["seconds"]) for line in told] == [("warning", 100), ("error", 400)]
+    assert "the disk was taken away" in told[0]["reason"]
 
 
 async def test_a_former_leader_signs_nothing(mill: Mill) -> None:
