@@ -22,6 +22,7 @@ from events.audit.note import parse_note, sign
 from events.audit.records import AuditRecords
 from events.errors import NotFound
 from storage.store import ObjectMissing
+from tests.chaos.seed import SEED
 from tests.engine.audit.corruption import KINDS, corrupt
 from tests.engine.audit.hand import DIGESTED, TABLES, Done
 from tests.engine.audit.mill import KEY, NEXT_KEY
@@ -103,14 +104,15 @@ async def test_three_hundred_corruptions_are_found_and_named(
     table = {kind: [0, 0] for kind in KINDS}
     for number in range(300):
         kind = list(KINDS)[number % len(KINDS)]
-        done, report = await found(kind, 1000 + number, sealed_log, postgres_server, tmp_path / "objects")
+        seed = 1000 * SEED + number
+        done, report = await found(kind, seed, sealed_log, postgres_server, tmp_path / "objects")
         wrong = wrongly(done, report)
         table[kind][0] += bool(report.defects)
         table[kind][1] += not wrong
         if wrong:
             missed.append((number, kind, wrong, done, report.defects))
     rows = [f"{kind:26} {found:3} found {named:3} named" for kind, (found, named) in table.items()]
-    print("\n".join(rows))
+    print("\n".join([f"seed {SEED}:", *rows]))
     assert missed == []
 
 
