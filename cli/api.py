@@ -70,7 +70,7 @@ async def _serve(settings: Settings) -> None:
                 {route.name: RouteWatch(route.name, upstream) for route, upstream in routes}
             ),
             webhooks=WebhookServices(stack.deliveries, post, address_rule(settings), stack.webhook_key),
-            audit=AuditServices.over(stack.database, stack.store),
+            audit=AuditServices.over(stack.database, stack.store, stack.data_keys),
             options=api_options(settings, stack.spill),
         )
         server = HttpServer(create_app(services), listener, settings.drain)

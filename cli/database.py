@@ -8,6 +8,7 @@ import msgspec
 
 from cli.embedded.data_folder import DataFolder, running_database_url
 from cli.embedded.postgres import DatabaseUrls, EmbeddedPostgres
+from cli.encryption_parts import data_keys_of
 from cli.logs import set_up_logs
 from cli.settings import Settings
 from events.buses.local_bus import LocalBus
@@ -65,7 +66,8 @@ async def open_records(
         await bring_up_to_date(logins)
         database = await Database.open(logins.application, connections=4, patience=settings.append_timeout)
         try:
-            yield database, Journal(PostgresLog(database, store), ReadModels(database), LocalBus())
+            log = PostgresLog(database, store, data_keys_of(settings, database))
+            yield database, Journal(log, ReadModels(database), LocalBus())
         finally:
             await database.close()
 

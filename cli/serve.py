@@ -83,7 +83,7 @@ async def serve_until_stopped(settings: Settings, told: Told, stopping: asyncio.
             store=stack.store,
             models=UpstreamModels(engine.watches),
             webhooks=WebhookServices(stack.deliveries, post, address_rule(settings), stack.webhook_key),
-            audit=AuditServices.over(stack.database, stack.store),
+            audit=AuditServices.over(stack.database, stack.store, stack.data_keys),
             options=api_options(settings, stack.spill),
         )
         server = HttpServer(create_app(services), listener, settings.drain)

@@ -20,6 +20,7 @@ from cli.audit.parts import open_witnesses, own_signer, signer_of
 from cli.database import DatabaseLogins, bring_up_to_date
 from cli.embedded.data_folder import DataFolder, kept_webhook_key
 from cli.embedded.postgres import EmbeddedPostgres
+from cli.encryption_parts import open_contents
 from cli.settings import Settings
 from cli.webhook_parts import open_post, webhook_key
 from engine.audit.sealer import Sealer
@@ -48,6 +49,7 @@ from events.read_models import ReadModels
 from events.webhooks.deliveries import WebhookDeliveries
 from events.webhooks.secret import WebhookKey
 from events.work import WorkBoard
+from storage.data_key import DataKeys
 from storage.object_store import open_store
 from storage.store import Store
 
@@ -74,6 +76,7 @@ class Stack(msgspec.Struct, frozen=True):
     webhook_key: WebhookKey | None
     audit: AuditRecords
     signer: Signer | None
+    data_keys: DataKeys
 
 
 @asynccontextmanager
@@ -143,8 +146,9 @@ async def _open(
         statement_cache=settings.database_statement_cache,
     )
     closing.push_async_callback(database.close)
-    store = open_store(storage)
-    closing.push_async_callback(store.close)
+    objects = open_store(storage)
+    closing.push_async_callback(objects.close)
+    store, data_keys = await open_contents(settings, database, objects)
     bus: Bus
     watches, followers = [watch], dict[str, Handle]()
     if settings.amqp_url is None:
@@ -156,7 +160,7 @@ async def _open(
         await rabbit.connect(within=BROKER_PATIENCE)
         watches.append(rabbit.watch)
         followers["relay"] = _relay(rabbit, database).handle
-    journal = Journal(PostgresLog(database, store), ReadModels(database), bus)
+    journal = Journal(PostgresLog(database, store, data_keys), ReadModels(database), bus)
     return Stack(
         database,
         journal,
@@ -169,6 +173,7 @@ async def _open(
         key,
         AuditRecords(database, store),
         signer,
+        data_keys,
     )
 
 

@@ -11,12 +11,14 @@ import asyncpg
 import msgspec
 
 from events.database import Database
+from events.encryption.attachments import AttachmentCipher
 from events.errors import VersionConflict
 from events.event import Attachment, NewEvent, RecordedEvent
 from events.failpoint import at
 from events.log import Board, Flush, FlushResult, Incarnation, Leadership, RecordedFlush, Row
 from events.segments.segments import Segments
 from events.statements import load_statements
+from storage.data_key import DataKeys
 from storage.store import Store
 
 _SQL: Final = load_statements("events", "sql/log.sql")
@@ -25,8 +27,10 @@ _SQL: Final = load_statements("events", "sql/log.sql")
 class PostgresLog:
     """A `Log` over a `Database`, and the storage that old events may be in: reading raises as `Segments`."""
 
-    def __init__(self, database: Database, store: Store | None = None) -> None:
+    def __init__(self, database: Database, store: Store | None = None, keys: DataKeys | None = None) -> None:
+        """Without `keys` attachments are not encrypted, and those that are cannot be read."""
         self._database = database
+        self._cipher = AttachmentCipher(keys)
         self._segments = Segments(database, store)
 
     async def append(
@@ -40,7 +44,11 @@ class PostgresLog:
     ) -> list[int]:
         """See `Log.append`."""
         expect = expect or {}
-        bodies = [(e, n, a) for e in events for n, a in enumerate(e.attachments)]
+        bodies = [
+            (e, n, await self._cipher.stored(e.project_id, e.event_id, n, a))
+            for e in events
+            for n, a in enumerate(e.attachments)
+        ]
         await at("append.before")
         try:
             positions = await self._once_more(
@@ -66,6 +74,7 @@ class PostgresLog:
     async def flush(self, flushes: Sequence[Flush]) -> list[FlushResult]:
         """See `Log.flush`. Each event carries exactly one attachment."""
         events = [f.event for f in flushes]
+        bodies = [await self._cipher.stored(e.project_id, e.event_id, 0, e.attachments[0]) for e in events]
         await at("flush.before")
         results = await self._once_more(
             _SQL["flush"],
@@ -73,8 +82,8 @@ class PostgresLog:
             [f.token for f in flushes],
             [f.bits for f in flushes],
             *_columns(events),
-            [e.attachments[0].salt for e in events],
-            [e.attachments[0].body for e in events],
+            [body.salt for body in bodies],
+            [body.body for body in bodies],
         )
         await at("flush.after")
         return cast(list[FlushResult], results)
@@ -123,7 +132,7 @@ class PostgresLog:
         async with self._database.reading() as connection:
             row = await connection.fetchrow(_SQL["flushed"], batch_id, version)
         if row is not None:
-            body = None if row["body"] is None else Attachment(body=row["body"], salt=row["salt"])
+            body = await self._read(row)
             return RecordedFlush(row["event_id"], row["lines"], row["attachments"], body)
         async for moved in self._segments.of_stream(batch_id, version - 1, version + 1):
             if moved.lines is not None:
@@ -134,13 +143,13 @@ class PostgresLog:
         """See `Log.attachment`."""
         async with self._database.reading() as connection:
             row = await connection.fetchrow(_SQL["attachment"], event_id, ordinal)
-        return None if row is None else Attachment(body=row["body"], salt=row["salt"])
+        return await self._read(row)
 
     async def index_block(self, batch_id: str, group: int, block: int) -> Attachment | None:
         """See `Log.index_block`."""
         async with self._database.reading() as connection:
             row = await connection.fetchrow(_SQL["index_block"], batch_id, group, block)
-        return None if row is None else Attachment(body=row["body"], salt=row["salt"])
+        return await self._read(row)
 
     async def head(self) -> int:
         """See `Log.head`."""
@@ -162,6 +171,13 @@ class PostgresLog:
         async with self._database.reading() as connection:
             rows = await connection.fetch(_SQL["incarnations"])
         return [Incarnation(row["id"], row["position"]) for row in rows]
+
+    async def _read(self, row: asyncpg.Record | None) -> Attachment | None:
+        """The attachment of a row; None where there is none."""
+        if row is None or row["body"] is None:
+            return None
+        stored = Attachment(body=row["body"], salt=row["salt"])
+        return await self._cipher.read(row["event_id"], row["ordinal"], stored)
 
     async def _once_more(self, statement: str, *arguments: object) -> object:
         """Calls a writing function; once more where a call with the same event ids ran at the same time:

@@ -1,10 +1,13 @@
 """Backups, made and restored as `docs/how-to/back-up-and-restore.md` has it, and what they have of a text."""
 
 import asyncio
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
+import zstandard
 
 from cli.embedded.postgres import LOGIN
 from cli.embedded.postgres_programs import environment, programs_folder
@@ -12,6 +15,10 @@ from events.migrate import ROLE, migrate
 from tests.postgres import Database
 
 PATIENCE = 120.0
+ZSTD = re.compile(rb"\x28\xb5\x2f\xfd")
+"""What a zstd frame begins with."""
+FRAME_BYTES = 64 << 10
+"""As much of a file as one frame is looked for in."""
 
 
 async def dump(database: Database, file: Path, *, plain: bool = False) -> None:
@@ -40,9 +47,23 @@ async def restore(file: Path, database: Database) -> None:
 
 
 def traces(marker: str, *places: Path) -> list[Path]:
-    """The files in which a text stands, as it is or in hex, as dumps have bytes."""
+    """The files in which a text stands: as it is, in hex, as dumps have bytes, or within a zstd frame, as the
+    log has the bodies of attachments."""
     wanted = marker.encode(), marker.encode().hex().encode()
-    return [path for path in _files(*places) if any(text in path.read_bytes() for text in wanted)]
+    return [
+        path
+        for path in _files(*places)
+        if any(text in part for part in _parts(path.read_bytes()) for text in wanted)
+    ]
+
+
+def _parts(content: bytes) -> Iterator[bytes]:
+    """The content, and what is packed in it."""
+    yield content
+    for frame in ZSTD.finditer(content):
+        with suppress(zstandard.ZstdError):
+            packed = content[frame.start() : frame.start() + FRAME_BYTES]
+            yield zstandard.ZstdDecompressor().decompressobj().decompress(packed)
 
 
 def _files(*places: Path) -> Iterator[Path]:

@@ -170,6 +170,7 @@ async def _export(
 ) -> None:
     from cli.audit.command import storage_of
     from cli.database import open_records
+    from cli.encryption_parts import open_contents
     from events.audit.bundle.export import BundleExport
     from storage.object_store import open_store
 
@@ -177,7 +178,7 @@ async def _export(
     store = open_store(storage_of(settings))
     try:
         async with open_records(settings) as (database, _):
-            exporting = BundleExport(database, store)
+            exporting = BundleExport(database, *await open_contents(settings, database, store))
             sealed = await _sealed(exporting, batch_id, wait)
             with output_of(output) as target:
                 async for piece in exporting.pieces(sealed, "bodies" if bodies else "digests"):

@@ -56,6 +56,7 @@ def replay(
 async def _replayed(until: str | None, config: Path | None, *, hashed: bool) -> "Replayed":
     from cli.audit.command import storage_of
     from cli.database import open_records
+    from cli.encryption_parts import open_contents
     from cli.steps import steps
     from events.audit.evidence import Evidence
     from events.audit.replay import Replay
@@ -65,10 +66,11 @@ async def _replayed(until: str | None, config: Path | None, *, hashed: bool) -> 
     store = open_store(storage_of(settings))
     try:
         async with open_records(settings, store) as (database, journal):
+            stored, _ = await open_contents(settings, database, store)
             position = None if until is None else await _position(until, Evidence(database))
             head = await journal.log.head()
             with steps(sys.stderr) as tell:
-                return await Replay(database, store, hashed=hashed).run(
+                return await Replay(database, stored, hashed=hashed).run(
                     until=position, tell=lambda found: tell("replaying", found.events, head)
                 )
     finally:

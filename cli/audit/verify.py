@@ -120,6 +120,7 @@ async def _opened(
     from cli.audit.command import storage_of
     from cli.audit.witness import kept_by
     from cli.database import open_database
+    from cli.encryption_parts import open_contents
     from engine.audit.checkpoints import Trust
     from engine.audit.verifier import Verifier
     from events.audit.evidence import Evidence
@@ -138,10 +139,11 @@ async def _opened(
             database = await Database.open(logins.application, patience=settings.append_timeout)
             try:
                 incarnation = await current_incarnation(database)
-                evidence = Evidence(database, store)
+                stored, data_keys = await open_contents(settings, database, store)
+                evidence = Evidence(database, stored, data_keys)
                 trust = Trust(trusted, witnessed)
-                log = PostgresLog(database, store)
-                yield Verifier(evidence, log, store, incarnation, trust), evidence
+                log = PostgresLog(database, stored, data_keys)
+                yield Verifier(evidence, log, stored, incarnation, trust), evidence
             finally:
                 await database.close()
     finally:

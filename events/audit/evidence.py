@@ -15,13 +15,15 @@ from events.audit.naming import Place
 from events.batch import BatchCancelled, BatchCompleted, BatchExpired
 from events.catalog import decode
 from events.database import Connection, Database
+from events.encryption.attachments import AttachmentCipher
 from events.errors import UnknownEvent
-from events.event import RecordedEvent
+from events.event import Attachment, RecordedEvent
 from events.file import FileDeleted, FileExpired
 from events.postgres_log import recorded_event
 from events.segments.segments import Segments
 from events.statements import load_statements
 from events.upload import UploadCancelled, UploadCompleted, UploadExpired
+from storage.data_key import DataKeys
 from storage.store import Store
 
 _SQL: Final = load_statements("events", "sql/evidence.sql")
@@ -36,7 +38,7 @@ _GONE: Final = tuple(
 
 
 class Body(msgspec.Struct, frozen=True):
-    """An attachment as it is stored."""
+    """An attachment as it was recorded."""
 
     event_id: UUID
     ordinal: int
@@ -71,8 +73,9 @@ class Evidence:
     """Over a `Database`, and the storage that old events may be in; every method raises as both. Events of a
     segment that was damaged are left out, and it is kept in `moved`."""
 
-    def __init__(self, database: Database, store: Store | None = None) -> None:
+    def __init__(self, database: Database, store: Store | None = None, keys: DataKeys | None = None) -> None:
         self._database = database
+        self._cipher = AttachmentCipher(keys)
         self._segments = Segments(database, store, forgiving=True)
         self.moved = self._segments.shelf
 
@@ -121,10 +124,14 @@ class Evidence:
         return cast(datetime | None, await self._value("recorded_from", 1))
 
     async def bodies(self, event_ids: Sequence[UUID]) -> AsyncGenerator[Body, None]:
-        """The attachments of these events, by event id and place."""
+        """The attachments of these events, by event id and place; not those whose data key was destroyed."""
         async with self._snapshot() as connection:
-            async for row in connection.cursor(_SQL["attachments"], list(event_ids), prefetch=BODIES):
-                yield Body(*row)
+            async for id, ordinal, salt, body in connection.cursor(
+                _SQL["attachments"], list(event_ids), prefetch=BODIES
+            ):
+                read = await self._cipher.read(id, ordinal, Attachment(body=body, salt=salt))
+                if read is not None:
+                    yield Body(id, ordinal, read.salt, read.body)
 
     async def whose(self, stream_id: str, digest: bytes) -> int | None:
         """The position of the event of a stream that has recorded an attachment of this digest."""

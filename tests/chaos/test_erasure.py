@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from events.audit.note import PrivateKey
+from events.encryption.wrapping_key import WrappingKey
 from events.outcomes.lines import unpack_block
 from tests.backup import dump, traces
 from tests.chaos.inputs import batch_of
@@ -85,3 +86,45 @@ async def test_a_deleted_text_is_nowhere_and_the_log_still_proves_what_happened(
     assert first["id"].encode() in dumped.read_bytes()
     assert await bodies(database) == []
     assert traces(marker, dumped, files, said, tmp_path / "data") == []
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("encrypts", [True, False])
+async def test_what_was_encrypted_was_never_on_a_disk_in_plain(
+    tmp_path: Path, upstream: LedgerUpstream, *, encrypts: bool
+) -> None:
+    """Nor in the data folder of the database and its WAL, which keep for a while what was deleted; killed in
+    between, too. Without encryption this finds what it looks for."""
+    marker = f"marker{secrets.token_hex(8)}"
+    data, key = tmp_path / "data", tmp_path / "wrapping-key"
+    key.write_text(WrappingKey.fresh().text)
+    settings = {"log_level": "debug", "attempts": "1"}
+    if encrypts:
+        settings |= {"encrypt_bodies": "true", "wrapping_key_file": str(key)}
+    environment = {f"BATCHMILL_{name.upper()}": value for name, value in settings.items()}
+    environment["BATCHMILL_DATA_DIR"] = str(data)
+    lines = [f"line-{marker}-{n}" for n in range(4)]
+    said = tmp_path / "said"
+    async with mill(data, upstream.url, **settings) as serving:
+        batch_id = await serving.submit(batch_of(lines, {lines[2]: "400", lines[3]: "slow 1"}))
+        async with polling(serving, batch_id) as polls:
+            await polls.until_done(2)
+            await serving.kill()
+            await serving.start()
+            batch = await polls.until_ended()
+        assert marker.encode() in await serving.content(batch["output_file_id"])
+        assert marker.encode() in await serving.content(batch["error_file_id"])
+        assert bool(traces(marker, data / "files")) is not encrypts
+
+        told = []
+        for command in (("audit", "verify"), ("projects", "erase", "default"), ("audit", "verify")):
+            ended = await asyncio.to_thread(ran, *command, settings=environment)
+            assert ended.returncode == 0, ended.stdout + ended.stderr
+            told += [ended.stdout, ended.stderr]
+        assert ("Destroyed its data key" in "".join(told)) is encrypts
+        async with asyncio.timeout(BOUND):
+            while await remains_of(serving, batch_id):  # noqa: ASYNC110  # nobody tells
+                await asyncio.sleep(PATIENCE)
+        said.write_text("\n".join([*serving.said, *told]))
+    assert traces(marker, data / "files", said) == []
+    assert bool(traces(marker, data)) is not encrypts

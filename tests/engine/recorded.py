@@ -37,6 +37,7 @@ from events.read_models import ReadModels, Seen
 from events.upload import LIFETIME, UploadCreated, UploadPartAdded, fresh_part_id, fresh_upload_id
 from events.work import Claim, WorkBoard
 from storage.local_folder import LocalFolder
+from storage.store import Store
 from tests.storage.bodies import body_of
 
 PROJECT = "proj_1"
@@ -89,7 +90,7 @@ class World:
     models: ReadModels
     journal: Journal
     board: WorkBoard
-    store: LocalFolder
+    store: Store
     leadership: Leadership
     options: EngineOptions
 

@@ -29,10 +29,13 @@ from events.batch import (
 )
 from events.catalog import decode
 from events.database import Database
+from events.encryption.attachments import AttachmentCipher
 from events.errors import BatchmillError, NotFound, Refused
+from events.event import Attachment
 from events.outcomes.flush_body import INLINE_BYTES
 from events.segments.segments import Segments
 from events.statements import load_statements
+from storage.data_key import DataKeys
 from storage.store import Store
 
 _SQL: Final = load_statements("events", "sql/bundle.sql")
@@ -65,8 +68,9 @@ class Sealed(msgspec.Struct, frozen=True):
 class BundleExport:
     """Over a database and the storage of tiles. Raises as both, and `TileMissing`."""
 
-    def __init__(self, database: Database, store: Store) -> None:
+    def __init__(self, database: Database, store: Store, keys: DataKeys | None = None) -> None:
         self._database = database
+        self._cipher = AttachmentCipher(keys)
         self._records = AuditRecords(database, store)
         self._segments = Segments(database, store)
         self._store = store
@@ -158,11 +162,13 @@ class BundleExport:
         for ordinal, digest in enumerate(attachment_digests_of(row)):
             async with self._database.reading() as connection:
                 found = await connection.fetchrow(_SQL["attachment"], row.event_id, ordinal)
-            if found is None:
+            stored = None if found is None else Attachment(body=found["body"], salt=found["salt"])
+            read = None if stored is None else await self._cipher.read(row.event_id, ordinal, stored)
+            if read is None:
                 yield encode_part("erased", b"")
                 continue
-            job = (row, ordinal, digest, found["salt"], found["body"], kind)
-            if len(found["body"]) > INLINE_BYTES:
+            job = (row, ordinal, digest, read.salt, read.body, kind)
+            if len(read.body) > INLINE_BYTES:
                 yield await asyncio.to_thread(_encoded, *job)
             else:
                 yield _encoded(*job)
