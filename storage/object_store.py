@@ -14,18 +14,19 @@ from storage.local_folder import LocalFolder
 from storage.store import StorageError, Store
 
 if TYPE_CHECKING:  # obstore has these for type checkers only
-    from obstore.store import ClientConfig, RetryConfig
+    from obstore.store import ClientConfig, RetryConfig, S3Config
 
 # What the variables of the environment begin with.
 CLOUDS = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
 
 
-def open_store(url: str, *, patience: float = 60.0) -> Store:
+def open_store(url: str, *, patience: float = 60.0, checksums: bool = False) -> Store:
     """The store at `url`: `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`.
 
     Credentials, endpoint and region come from the usual environment: `AWS_*` (`AWS_ENDPOINT_URL`,
     `AWS_REGION`, `AWS_ALLOW_HTTP`), `GOOGLE_*`, `AZURE_*`. The folder or prefix belongs to this store, and to
-    one database, alone: the sweep deletes objects there that no event names. `patience` is in seconds.
+    one database, alone: the sweep deletes objects there that no event names. `patience` is in seconds. With
+    `checksums` each object is sent to S3 with its SHA-256, which a bucket with object lock insists on.
     Raises `StorageError` when the URL is no such URL; connects to nothing yet.
     """
     parts = urlsplit(url)
@@ -36,12 +37,12 @@ def open_store(url: str, *, patience: float = 60.0) -> Store:
     if parts.scheme in CLOUDS:
         if not parts.hostname:
             raise StorageError(f"the storage URL names no bucket; write {parts.scheme}://bucket/prefix")
-        return Bucket(_connect(url, patience), f"{parts.scheme}://{parts.hostname}", patience)
+        return Bucket(_connect(url, patience, checksums), f"{parts.scheme}://{parts.hostname}", patience)
     supported = ", ".join(f"{scheme}://" for scheme in ("file", *CLOUDS))
     raise StorageError(f"storage URLs of scheme {parts.scheme!r} are not supported; supported: {supported}")
 
 
-def _connect(url: str, patience: float) -> S3Store | GCSStore | AzureStore:
+def _connect(url: str, patience: float, checksums: bool) -> S3Store | GCSStore | AzureStore:
     scheme = urlsplit(url).scheme
     # Half for the tries, half for the last of them: so a request ends within our patience, with its reason.
     half = timedelta(seconds=patience / 2)
@@ -56,7 +57,8 @@ def _connect(url: str, patience: float) -> S3Store | GCSStore | AzureStore:
     try:
         match scheme:
             case "s3":
-                return S3Store.from_url(url, client_options=client, retry_config=retry)
+                config: S3Config = {"checksum_algorithm": "SHA256"} if checksums else {}
+                return S3Store.from_url(url, config=config, client_options=client, retry_config=retry)
             case "gs":
                 return GCSStore.from_url(url, client_options=client, retry_config=retry)
             case _:

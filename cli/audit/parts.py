@@ -60,7 +60,7 @@ async def open_witnesses(settings: Settings) -> AsyncIterator[Witnesses]:
             elif place.startswith(("http:", "https:")):
                 witnesses.append(HttpWitness(place, mask_url(place)))
             else:
-                store = open_store(place)
+                store = open_store(place, checksums=True)  # the bucket may have object lock
                 closing.push_async_callback(store.close)
                 witnesses.append(StoreWitness(store, mask_url(place)))
         yield Witnesses(witnesses)

@@ -3,14 +3,17 @@
 import asyncio
 import logging
 import socket
+from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
+from hashlib import sha256
 from urllib.request import Request, urlopen
 
 import pytest
 from moto.server import ThreadedMotoServer
 
 from storage.object_store import open_store
-from storage.store import ObjectMissing, StorageError, StorageFull, StorageUnavailable, Store
+from storage.store import NameTaken, ObjectMissing, StorageError, StorageFull, StorageUnavailable, Store
+from tests.receiver import Heard, answer, receiver
 from tests.storage.bodies import ClientGone, Stalled, body_of, broken_after, repeated
 from tests.storage.store_suite import MIB, StoreSuite, listed
 
@@ -25,8 +28,10 @@ class S3Server:
         with urlopen(Request(f"{self.url}/{path}", method=method), timeout=60) as answer:
             return str(answer.read(), "utf-8")
 
-    def unfinished_uploads(self) -> int:
-        return self.ask("GET", "files?uploads").count("<UploadId>")
+    def make_locked(self, bucket: str) -> None:
+        """A bucket with object lock."""
+        headers = {"x-amz-bucket-object-lock-enabled": "true"}
+        urlopen(Request(f"{self.url}/{bucket}", method="PUT", headers=headers), timeout=60).close()
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +84,30 @@ async def test_objects_lie_below_the_prefix_of_the_url(store: Store, s3: S3Serve
 async def test_what_others_keep_in_the_bucket_is_not_listed(store: Store, s3: S3Server) -> None:
     s3.ask("PUT", "files/batchmill/one/notes.txt")
     assert await listed(store) == []
+
+
+async def test_a_bucket_with_object_lock_keeps_each_object(s3: S3Server) -> None:
+    s3.make_locked("locked")
+    witness = open_store("s3://locked/witness", checksums=True)
+    for _ in range(2):
+        await witness.keep("checkpoints/log/7", b"a note")
+    with pytest.raises(NameTaken):
+        await witness.keep("checkpoints/log/7", b"another")
+    assert await witness.read("checkpoints/log/7", 0, 100) == b"a note"
+    await witness.close()
+
+
+async def test_it_gets_the_checksum_that_it_insists_on(environment: pytest.MonkeyPatch) -> None:
+    checksum = b64encode(sha256(b"a note").digest()).decode()
+
+    def insisting(heard: Heard) -> bytes:
+        return answer(200 if heard.headers.get("x-amz-checksum-sha256") == checksum else 400, 'etag: "1"')
+
+    async with receiver(insisting) as server:
+        environment.setenv("AWS_ENDPOINT_URL", server.url().rstrip("/"))
+        await open_store("s3://locked/witness", checksums=True).keep("checkpoints/log/7", b"a note")
+        with pytest.raises(StorageError):
+            await open_store("s3://locked/witness").keep("checkpoints/log/7", b"a note")
 
 
 async def test_an_upload_that_is_broken_off_leaves_no_parts(store: Store, s3: S3Server) -> None:
