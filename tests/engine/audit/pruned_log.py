@@ -6,11 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import asyncpg
+
 from engine.audit.checkpoints import EVER, Checkpoints, Trust
 from engine.audit.pruner import Pruned, Pruner
 from events.audit.digests import LogRow
 from events.audit.evidence import Evidence
 from events.audit.records import AuditRecords, LeafOf
+from events.audit.replay import Replay
 from events.audit.tile_store import TileStore
 from events.catalog import kind_of
 from events.database import Database as OpenDatabase
@@ -112,3 +115,32 @@ async def _stream(
         after = facts[-1][0]
     assert all(isinstance(leaf, LeafOf) for leaf in leaves)
     return read
+
+
+async def fetch(database: Database, statement: str, *arguments: object) -> list[asyncpg.Record]:
+    """As somebody who takes the triggers out of the way as well."""
+    connection = await asyncpg.connect(
+        database.superuser_url, server_settings={"session_replication_role": "replica"}
+    )
+    try:
+        return list(await connection.fetch(statement, *arguments))
+    finally:
+        await connection.close()
+
+
+async def kinds(database: Database) -> dict[str, int]:
+    """How many events of each type are rows."""
+    rows = await fetch(database, "SELECT type, count(*) FROM events GROUP BY type")
+    return {row["type"]: row["count"] for row in rows}
+
+
+async def replayed(database: Database, folder: Path) -> int:
+    """How many differences a replay finds."""
+    async with opened(database.app_url, folder) as (connections, store):
+        return (await Replay(connections, store, hashed=True, page=50).run()).different
+
+
+async def first_moved(database: Database) -> tuple[str, int, int]:
+    """Of a stream the versions around the first one that was moved."""
+    [row, *_] = await fetch(database, "SELECT stream_id, first_version FROM segment_streams ORDER BY 1, 2")
+    return row["stream_id"], row["first_version"] - 1, row["first_version"] + 1
