@@ -154,6 +154,8 @@ class StreamCheck:
             yield "state", None, row.state
         elif self.foreign:
             yield from _others_of_both(encode_state(self._at_row), row.state)
+            if shape_of(row.state).number < SHAPES[kind].number and not _readable(row.state, self._at_row):
+                yield "state", encode_state(self._at_row), row.state
         elif not _same(row.state, self._at_row):
             yield "state", encode_state(self._at_row), row.state
         found, size = None, None
@@ -191,6 +193,15 @@ def _agree(one: object, other: object) -> bool:
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_agree, one, other))
     return one == other
+
+
+def _readable(text: str, state: State) -> bool:
+    """Whether a row of an older shape has all that its program must have written."""
+    try:
+        msgspec.json.decode(text, type=type(state))
+    except msgspec.MsgspecError:
+        return False
+    return True
 
 
 def _same(text: str, state: State) -> bool:
