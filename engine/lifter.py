@@ -16,7 +16,9 @@ from events.log import Leadership
 from events.past import whole_stream
 from events.read_models import ModelWrite, Written
 from events.rebuild import FoldedStream
+from events.segments.shelf import SegmentDamaged
 from events.shape import SHAPES, encode_state, shape_of
+from storage.store import StorageError
 
 _logger = structlog.get_logger()
 EVERY: Final = 600.0
@@ -60,16 +62,18 @@ class Lifter:
         return lifted
 
     async def _lift(self, row: Written, leadership: Leadership) -> bool:
-        """Whether it could be: not where events of the stream have left the database, nor where nothing is
-        gained."""
+        """Whether it could be: not where events of the stream are lost, nor where nothing is gained."""
         folded: FoldedStream | None = None
         version = 0
-        async for event in whole_stream(self._journal.log, row.id):
-            version += 1
-            if event.version != version:
-                return False
-            folded = folded or FoldedStream(event)
-            folded.add(event)
+        try:
+            async for event in whole_stream(self._journal.log, row.id):
+                version += 1
+                if event.version != version:
+                    return False
+                folded = folded or FoldedStream(event)
+                folded.add(event)
+        except (SegmentDamaged, StorageError):
+            return False
         if folded is None or folded.state is None:
             return False
         state = encode_state(folded.state)

@@ -15,6 +15,8 @@ from events.errors import UnknownEvent
 from events.event import RecordedEvent
 from events.log import Leadership, Log
 from events.read_models import ModelWrite, ReadModels
+from events.segments.shelf import SegmentDamaged
+from storage.store import StorageError
 
 _logger = structlog.get_logger()
 Handle = Callable[[Sequence[RecordedEvent]], Awaitable[Sequence[ModelWrite]]]
@@ -48,7 +50,8 @@ class Follower:
 
     async def run(self, leadership: Leadership) -> None:
         """Follows the log until cancelled. Raises what handling raises, and `LeadershipLost`; but before an
-        `UnknownEvent` it waits for a program that knows more to lead, and holds up nobody else."""
+        `UnknownEvent` it waits for a program that knows more to lead, before old events that storage does not
+        give, for these, and holds up nobody else."""
         self.position = await self._models.checkpoint(self.name)
         told: str | None = None
         while True:
@@ -57,7 +60,7 @@ class Follower:
                 if await self.step(leadership):
                     await asyncio.sleep(REST)
                     continue
-            except UnknownEvent as error:
+            except (UnknownEvent, SegmentDamaged, StorageError) as error:
                 if str(error) != told:
                     told = str(error)
                     _logger.warning("follower waits", follower=self.name, after=self.position, reason=told)
