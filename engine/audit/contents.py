@@ -29,8 +29,8 @@ from events.inputs.line_index import BadIndex
 from events.inputs.planning import InputChanged, InputGone
 from events.log import Log
 from events.outcomes.flush_body import ResultsDamaged, ResultsErased
-from events.upload import UploadPartAdded
 from events.segments.shelf import SegmentDamaged
+from events.upload import UploadPartAdded
 from storage.store import ObjectMissing, Store
 
 AT_ONCE: Final = 3

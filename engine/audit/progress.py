@@ -72,6 +72,7 @@ class Progress(msgspec.Struct):
             *(one.position for one in self.unsound),
             *(one.position for one in self.looked.faults),
             *(one.position for one in self.looked.doubts),
+            *(one.first for one in self.segments),
         ]
 
     def rewind(self) -> None:
@@ -136,8 +137,8 @@ def report_of(progress: Progress) -> Report:
         looked.faults, looked.doubts, progress.of_events, lacking, explanations.last, near
     )
     events = [explanations.complete(defect) for defect in progress.of_events]
-    segments = name_segments(progress.segments, near)
     missing = _missing(progress.missing, [*progress.named, *events])
+    segments = name_segments(progress.segments, near)
     defects = [*progress.named, *events, *missing, *segments, *contents, *progress.models, *odd]
     return Report(
         clean=not defects,

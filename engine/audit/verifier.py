@@ -167,7 +167,8 @@ class Verifier:
                 await note_damage(self._evidence.moved, progress)
                 await self._lay(check, progress, rows, at, lost, last=False)
                 await contents.look(sound)
-                progress.missing += await self._checkpoints.missing(sound)
+                missing = await self._checkpoints.missing(sound)
+                progress.missing += missing[: MOST - len(progress.missing)]
                 progress.events += len(rows)
                 _missing(progress, sorted([before, *there, *lost]), check.size)
                 state = check.state(at + 1)

@@ -172,15 +172,15 @@ class Evidence:
         """The last signed checkpoints up to a size, the newest first."""
         return await self._checkpoints("newest_checkpoints", incarnation, upto, limit)
 
-    async def checkpoints_around(self, incarnation: UUID, positions: Sequence[int]) -> list[CheckpointRow]:
-        """The signed checkpoints around some positions, each once."""
-        return await self._checkpoints("checkpoints_around", incarnation, sorted(set(positions)))
-
     async def kept_checkpoints(self, sizes: Sequence[int]) -> set[tuple[int, bytes]]:
         """Size and root of the checkpoints of these sizes, of every incarnation."""
         async with self._database.reading() as connection:
             rows = await connection.fetch(_SQL["kept_checkpoints"], list(sizes))
         return {(row["size"], row["root"]) for row in rows}
+
+    async def checkpoints_around(self, incarnation: UUID, positions: Sequence[int]) -> list[CheckpointRow]:
+        """The signed checkpoints around some positions, each once."""
+        return await self._checkpoints("checkpoints_around", incarnation, sorted(set(positions)))
 
     async def ends(self, after: int, upto: int, limit: int) -> tuple[int | None, list[str]]:
         """The streams whose last event is among the next events, and the last position of these; None where
