@@ -62,15 +62,17 @@ def prune(
     if json:
         print(msgspec.json.encode(pruned).decode())
         return
-    does = "Would move" if dry_run else "Moved"
-    print(
-        f"{does} {pruned.events:,} events of {pruned.bytes_:,} bytes to storage, as {pruned.segments:,} "
-        f"segments of {pruned.stored:,} bytes."
-    )
-    if pruned.kept:
+    if pruned.events:
+        segments = "1 segment" if pruned.segments == 1 else f"{pruned.segments:,} segments"
+        does = "Would move" if dry_run else "Moved"
         print(
-            f"{pruned.kept:,} as old stay: their batches ended later, or have results that were not deleted."
+            f"{does} {pruned.events:,} events of {pruned.bytes_:,} bytes to storage, as {segments} of "
+            f"{pruned.stored:,} bytes."
         )
+    else:
+        print("Nothing to move.")
+    if pruned.kept:
+        print(f"{pruned.kept:,} as old stay: their batches ended later, or their results were not deleted.")
 
 
 async def _pruned(older_than: float, keys: Sequence[str], config: Config, *, dry: bool) -> "Pruned":

@@ -83,7 +83,9 @@ class Pruner:
 
     async def run(self, before: datetime, *, dry: bool = False, tell: Tell = lambda _: None) -> Pruned:
         """Moves what belongs to batches that ended before a moment; `dry`: only says how much that is. Raises
-        `NotAsSealed`, `TileMissing`, as `Moving.prune`, and what the database and storage raise."""
+        `NotAsSealed`, `TileMissing`, as `Moving`, and what the database and storage raise."""
+        if not dry:
+            await self._moving.require_right()
         end = min(self._signed.size, await self._evidence.since(before))
         done, segment = Pruned(end), _Filling()
         while places := await self._moving.places(done.upto, end, LOOKED):

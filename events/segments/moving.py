@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-import asyncpg
-
 from events.audit.digests import LogRow
 from events.database import Database
 from events.errors import SettingsError
@@ -29,6 +27,14 @@ class Moving:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def require_right(self) -> None:
+        """Raises `SettingsError` for a login that may not prune."""
+        async with self._database.reading() as connection:
+            if not await connection.fetchval(_SQL["may_prune"]):
+                raise SettingsError(
+                    "the database's login may not prune the log: give the owner's in database_owner_url"
+                )
+
     async def places(self, after: int, upto: int, limit: int) -> list[Place]:
         """The next rows of the log behind a position, up to another."""
         async with self._database.reading() as connection:
@@ -46,15 +52,9 @@ class Moving:
 
     async def prune(self, rows: Sequence[LogRow], name: str, sha256: bytes, size: int) -> None:
         """Deletes events that the object `name`, of this digest and size, holds. Raises `BatchmillError`
-        where the database finds that one of them may not go or is gone, `SettingsError` for a login that may
-        not."""
+        where the database finds that one of them may not go, or is gone."""
         await at("prune.before")
         positions, digests = [row.position for row in rows], [row.digest for row in rows]
         async with self._database.writing() as connection:
-            try:
-                await connection.fetchval(_SQL["prune"], positions, digests, name, sha256, size)
-            except asyncpg.InsufficientPrivilegeError as error:
-                raise SettingsError(
-                    "the database's login may not prune the log: give the owner's in database_owner_url"
-                ) from error
+            await connection.fetchval(_SQL["prune"], positions, digests, name, sha256, size)
         await at("prune.after")

@@ -25,6 +25,10 @@ SELECT first FROM segments WHERE sha256 = $1
 SELECT position, event_id, stream_id, version, type, project_id, data, metadata, recorded_at
 FROM events WHERE (stream_id, version) > ($1, $2) ORDER BY stream_id, version LIMIT $3
 
+-- name: may_prune
+-- Whether this login may have events deleted.
+SELECT has_function_privilege('prune(bigint[], bytea[], text, bytea, bigint)', 'EXECUTE')
+
 -- name: places
 -- The next positions, whose events these are, and whether they are of a kind that may go.
 SELECT position, stream_id, type IN ('LinesCompleted', 'LinesIndexed') AS of_lines

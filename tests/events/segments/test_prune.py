@@ -177,7 +177,10 @@ async def test_the_login_of_the_application_may_not(old: Old, database: Database
     await old.make_movable()
     pools = await Pools.open(database.app_url, connections=2)
     with pytest.raises(SettingsError, match="database_owner_url"):
+        await Moving(pools).require_right()
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await Moving(pools).prune(await old.rows(), "audit/x", b"digest", 1)
+    await old.moving.require_right()
     await pools.close()
 
 
