@@ -1,4 +1,4 @@
-"""A dump, made in the middle of a batch, restored beside storage that went on: refused, forked, and whole."""
+"""Dumps restored beside storage that went on: in the middle of a batch, and on both sides of a prune."""
 
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,7 +13,8 @@ from events.audit.records import AuditRecords
 from events.incarnation import begin_incarnation
 from tests.backup import dump, restore
 from tests.engine.audit.mill import KEY
-from tests.engine.audit.sealed_log import copy_objects, verified
+from tests.engine.audit.pruned_log import everything, project_all, prune, replayed
+from tests.engine.audit.sealed_log import copy_objects, make_sealed_log, verified
 from tests.engine.recorded import WORKER, RecordedBatch, World, request_line, world_on
 from tests.postgres import Database, PostgresServer
 
@@ -22,7 +23,8 @@ LINES = 6
 
 async def sealed(world: World) -> Sealer:
     """Seals all there is."""
-    sealer = Sealer(world.journal, AuditRecords(world.database), world.store, KeySigner([KEY]), Witnesses([]))
+    records = AuditRecords(world.database, world.store)
+    sealer = Sealer(world.journal, records, world.store, KeySigner([KEY]), Witnesses([]))
     await sealer.seal(await sealer.open(world.leadership), world.leadership)
     return sealer
 
@@ -59,3 +61,27 @@ async def test_a_log_that_went_back_is_forked_and_its_batch_goes_on(
         assert [line.count(b"custom_id") for line in output.splitlines()] == [1] * LINES
         await sealed(restored)
         assert (await verified(fresh, copy, [])).clean
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("dumped", ["before", "after"])
+async def test_dumps_of_before_and_after_a_prune_are_read_with_any_later_storage(
+    database: Database, postgres_server: PostgresServer, tmp_path: Path, dumped: str
+) -> None:
+    folder, files = tmp_path / "objects", {"before": tmp_path / "before", "after": tmp_path / "after"}
+    await make_sealed_log(database, folder, batches=4)
+    await project_all(database, folder)
+    await dump(database, files["before"])
+    moved = (await prune(database, folder)).events
+    await dump(database, files["after"])
+    expected = await everything(database, folder)
+    async with postgres_server.new_database() as fresh:
+        await restore(files[dumped], fresh)
+        assert await everything(fresh, folder) == expected
+        await begin_incarnation(fresh.owner_url, "restored")
+        async with world_on(fresh.app_url, folder) as restored:
+            await sealed(restored)
+        assert (await verified(fresh, folder, [])).clean
+        assert await replayed(fresh, folder) == 0
+        assert (await prune(fresh, folder)).events == (moved if dumped == "before" else 0)
+        assert (await verified(fresh, folder, [])).clean
