@@ -9,6 +9,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from cli.exit_codes import ExitCode
+from cli.log_events import events
 from cli.parameters import Config, Json
 from cli.settings_sources import load
 from cli.settings_values import show_size
@@ -24,11 +25,13 @@ app = App(
     name="log",
     help="""Say what has become of the log.
 
+    $ batchmill log events --follow
     $ batchmill log files --make-again
     $ batchmill log fork --reason "restored from the dump of Tuesday"
     """,
     help_format="plaintext",
 )
+app.command(events)
 
 
 class LostFile(msgspec.Struct, frozen=True):

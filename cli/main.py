@@ -50,7 +50,7 @@ COMMANDS = (
     Command("webhooks", "cli.webhooks:app", "Say who is told of the ends of batches."),
     Command("encryption", "cli.encryption:app", "Look after the keys that wrap the data keys of projects."),
     Command("audit", "cli.audit.command:app", "Prove what the log says, and that nothing of it changed."),
-    Command("log", "cli.log:app", "Look after the log after a restore."),
+    Command("log", "cli.log:app", "Read the log, and look after it after a restore."),
     Command("prune", "cli.prune:prune", "Move what the log has of old batches to storage."),
     Command("config", "cli.config:config", "Show the settings in force and where they came from."),
     Command("migrate", "cli.migrate:migrate", "Bring the database's schema up to date."),

@@ -2,17 +2,29 @@
 
 import asyncio
 import json
+import os
+import signal
 from pathlib import Path
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
+from cli import log_events
 from cli.exit_codes import ExitCode
 from cli.main import run
 from engine.finalizer import Finalizer
+from events.catalog import new_event
+from events.database import Database as Connections
+from events.key import describe_secret, fresh_secret
+from events.log import Row
+from events.origin import Origin
+from events.postgres_log import PostgresLog
 from tests.engine.recorded import request_line, world_on
 from tests.postgres import Database
+from tests.serve_process import PROGRAM
+from tests.tied import TIED
 
 Capture = pytest.CaptureFixture[str]
 
@@ -79,3 +91,60 @@ def test_files_that_storage_lost_are_listed_and_results_made_again(
     assert "in storage alone" in told[input_id]["reason"]
     assert run(["log", "files"]) == ExitCode.FAILED
     assert output_id not in capsys.readouterr().out
+
+
+def test_the_events_of_the_log_are_printed_in_order_from_any_position(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("BATCHMILL_DATABASE_URL", database.app_url)
+    monkeypatch.setattr(log_events, "PAGE", 2)
+    made = asyncio.run(some_keys(database, "one", "two", "one"))
+    shown = printed_events(capsys)
+    assert [event["position"] for event in shown] == [1, 2, 3]
+    assert [(event["stream"], event["version"], event["project"]) for event in shown] == [
+        (made[0], 1, "one"),
+        (made[1], 1, "two"),
+        (made[2], 1, "one"),
+    ]
+    assert (shown[0]["type"], shown[0]["actor"]) == ("KeyCreated", "operator")
+    assert shown[0]["data"]["hint"].startswith("…")
+    assert [event["position"] for event in printed_events(capsys, "--after", "1", "--project", "one")] == [3]
+    assert [event["position"] for event in printed_events(capsys, "--stream", made[1])] == [2]
+
+
+async def test_events_are_printed_as_they_are_recorded(database: Database) -> None:
+    environment = {**os.environ, "BATCHMILL_DATABASE_URL": database.app_url}
+    following = await asyncio.create_subprocess_exec(
+        *TIED, *PROGRAM, "log", "events", "--follow",
+        env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert following.stdout is not None
+    assert following.stderr is not None
+    async with asyncio.timeout(60):
+        for project in ("one", "two"):
+            [made] = await some_keys(database, project)
+            assert json.loads(await following.stdout.readline())["stream"] == made
+        following.send_signal(signal.SIGINT)
+        assert await following.wait() == ExitCode.INTERRUPTED
+        assert (await following.stdout.read(), await following.stderr.read()) == (b"", b"")
+
+
+async def some_keys(database: Database, *projects: str) -> list[str]:
+    """Makes keys of these projects; their ids."""
+    made = []
+    opened = await Connections.open(database.app_url, connections=2)
+    try:
+        for project in projects:
+            made.append(f"key_{uuid4().hex}")
+            event = new_event(
+                made[-1], project, describe_secret(fresh_secret()), metadata=Origin("operator").metadata()
+            )
+            await PostgresLog(opened).append([event], rows=[Row("key", made[-1], project)])
+    finally:
+        await opened.close()
+    return made
+
+
+def printed_events(capsys: Capture, *options: str) -> list[dict[str, Any]]:
+    assert run(["log", "events", *options]) == ExitCode.OK
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
