@@ -10,7 +10,6 @@ import msgspec
 import pytest
 
 from engine.finalizer import Finalizer, ResultsNotWritten
-from engine.lost_input import LostInputs
 from events.failpoint import FailpointRaised, arm
 from events.file import File
 from events.inputs.planning import InputChanged
@@ -30,7 +29,7 @@ class Line(msgspec.Struct):
     """What a client reads of a result line."""
 
     id: str
-    custom_id: str | None
+    custom_id: str
     error: dict[str, str] | None
 
 
@@ -46,8 +45,8 @@ def _disarmed() -> Iterator[None]:
     arm("")
 
 
-def finalizer_of(world: World, patience: float = 900.0) -> Finalizer:
-    return Finalizer(world.journal, world.store, world.options, lost=LostInputs(patience))
+def finalizer_of(world: World) -> Finalizer:
+    return Finalizer(world.journal, world.store, world.options)
 
 
 def requests(count: int) -> list[bytes]:
@@ -302,6 +301,30 @@ async def test_a_cancel_just_before_the_closing_append_keeps_the_files_made(worl
     assert len(lines_of(await world.content(ended.output_file_id))) == 5
 
 
+async def test_a_cancel_while_finalizing_as_expired_says_cancelled_of_every_line_not_run(
+    world: World,
+) -> None:
+    batch = await world.batch(requests(3))
+    await batch.record_lines([0])
+    await batch.expire()
+    put, store = world.store.put, world.store
+
+    async def put_then_cancel(*args: object, **kwargs: object) -> object:
+        stored = await put(*args, **kwargs)  # type: ignore[arg-type]
+        await batch.cancel()
+        return stored
+
+    store.put = put_then_cancel  # type: ignore[method-assign, assignment]
+    assert await finalizer_of(world).finalize(batch.id)
+
+    ended = await batch.state()
+    assert (ended.status, ended.completed) == ("cancelled", 1)
+    lines = lines_of(await world.content(ended.error_file_id))
+    assert [line.error for line in lines] == [{"code": "batch_cancelled", "message": CANCELLED}] * 2
+    files = {await world.object_of(id) for id in (ended.output_file_id, ended.error_file_id) if id}
+    assert await objects(world) == files | {await world.object_of(batch.input_file_id)}
+
+
 async def test_a_full_disk_is_told_loses_nothing_and_passes(
     world: World, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,65 +374,3 @@ async def test_an_input_that_has_changed_makes_no_line_under_a_wrong_name(world:
         await finalizer_of(world).finalize(batch.id)
 
     assert (await batch.state()).status == "cancelling"
-
-
-async def test_a_cancel_while_finalizing_as_expired_says_cancelled_of_every_line_not_run(
-    world: World,
-) -> None:
-    batch = await world.batch(requests(3))
-    await batch.record_lines([0])
-    await batch.expire()
-    put, store = world.store.put, world.store
-
-    async def put_then_cancel(*args: object, **kwargs: object) -> object:
-        stored = await put(*args, **kwargs)  # type: ignore[arg-type]
-        await batch.cancel()
-        return stored
-
-    store.put = put_then_cancel  # type: ignore[method-assign, assignment]
-    assert await finalizer_of(world).finalize(batch.id)
-
-    ended = await batch.state()
-    assert (ended.status, ended.completed) == ("cancelled", 1)
-    lines = lines_of(await world.content(ended.error_file_id))
-    assert [line.error for line in lines] == [{"code": "batch_cancelled", "message": CANCELLED}] * 2
-    files = {await world.object_of(id) for id in (ended.output_file_id, ended.error_file_id) if id}
-    assert await objects(world) == files | {await world.object_of(batch.input_file_id)}
-
-
-async def test_a_batch_whose_input_is_lost_for_good_ends_with_what_was_recorded(world: World) -> None:
-    batch = await world.batch(requests(4))
-    await batch.record_lines([1])
-    await batch.cancel()
-    await world.store.delete(await world.object_of(batch.input_file_id))
-
-    with pytest.raises(InputChanged, match="gone from storage"):
-        await finalizer_of(world).finalize(batch.id)
-    assert await finalizer_of(world, patience=0.0).finalize(batch.id)
-
-    ended = await batch.state()
-    assert (ended.status, ended.completed) == ("cancelled", 1)
-    assert len(lines_of(await world.content(ended.output_file_id))) == 1
-    lines = lines_of(await world.content(ended.error_file_id))
-    assert [(line.custom_id, line.error and line.error["code"]) for line in lines] == [
-        (None, "batch_cancelled")
-    ] * 3
-    assert lines[1].error is not None
-    assert lines[1].error["message"] == (
-        f"{CANCELLED} Its custom_id is not known: it was request 3 of input file {batch.input_file_id}, "
-        "which is lost."
-    )
-    assert len({line.id for line in lines}) == 3
-
-
-def test_an_input_is_given_up_when_it_has_been_away_for_long_enough() -> None:
-    now = 0.0
-    lost = LostInputs(60.0, lambda: now)
-    assert not lost.given_up("batch_1")
-    now = 59.0
-    assert not lost.given_up("batch_1")
-    lost.found("batch_1")
-    now = 61.0
-    assert not lost.given_up("batch_1")
-    now = 121.0
-    assert lost.given_up("batch_1")

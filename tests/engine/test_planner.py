@@ -9,7 +9,6 @@ import pytest
 
 from engine.desk import Desk
 from engine.finalizer import Finalizer
-from engine.lost_input import LostInputs
 from engine.planner import KnownModels, Planner
 from events.batch import BLOCKS_PER_GROUP, Batch, BatchCreated, BatchFailed, BatchStarted
 from events.catalog import new_event
@@ -66,24 +65,6 @@ async def test_a_valid_input_starts_its_batch(world: World) -> None:
     assert (state.status, state.total, state.model) == ("in_progress", 3, "m")
     (on_board,) = await world.board.open_batches([batch.id])
     assert (on_board.phase, on_board.total, on_board.model, on_board.next_line) == ("running", 3, "m", 0)
-
-
-async def test_a_batch_whose_input_is_lost_before_it_started_waits_and_then_fails_and_says_so(
-    world: World,
-) -> None:
-    batch = await world.created(requests(3))
-    await world.store.delete(await world.object_of(batch.input_file_id))
-    with pytest.raises(ObjectMissing):
-        await plan(planner_of(world), batch.id)
-    assert await phase(world, batch) == "planning"
-    lost = LostInputs(patience=0.0)
-    await plan(Planner(world.journal, world.store, anything, world.options, lost), batch.id)
-    state = await batch.state()
-    assert state.status == "failed"
-    [error] = state.errors
-    assert (error.code, error.param, error.line) == ("input_lost", "file_id", None)
-    assert batch.input_file_id in error.message
-    assert await phase(world, batch) is None
 
 
 async def test_the_lines_of_a_started_batch_are_found_again(world: World) -> None:

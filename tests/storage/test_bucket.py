@@ -33,6 +33,9 @@ class S3Server:
         headers = {"x-amz-bucket-object-lock-enabled": "true"}
         urlopen(Request(f"{self.url}/{bucket}", method="PUT", headers=headers), timeout=60).close()
 
+    def unfinished_uploads(self) -> int:
+        return self.ask("GET", "files?uploads").count("<UploadId>")
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[S3Server]:
