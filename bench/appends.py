@@ -28,7 +28,7 @@ from events.catalog import new_event
 from events.log import Board, Leadership
 from events.migrate import migrate
 from events.work import Claim
-from tests.events.stage import PROJECT, Stage, flush_of, open_stage
+from tests.events.stage import PROJECT, Stage, flush_of, hand_out_one, open_stage
 
 CHUNK = 256
 LINES = 1_000_000_000
@@ -98,7 +98,7 @@ class _Writer:
 
     async def _claim(self) -> None:
         [batch] = await self._stage.board.open_batches([self._dice.choice(self._batches)])
-        claim_id = await self._stage.board.hand_out(self._leadership, batch, CHUNK)
+        claim_id = await hand_out_one(self._stage.board, self._leadership, batch, CHUNK)
         claim = claim_id and await self._stage.board.claim(claim_id, self._leadership.name)
         if claim:
             self._held.append((claim, claim.open_lines()))

@@ -220,7 +220,7 @@ class Dispatcher:
         cuts = next_cuts(batches, ready, workers, self._options.chunk_lines)
         new: list[Work] = []
         if cuts:
-            claim_ids = await self._board.hand_out_all(leadership, [(cut.batch, cut.lines) for cut in cuts])
+            claim_ids = await self._board.hand_out(leadership, [(cut.batch, cut.lines) for cut in cuts])
             made = zip(cuts, claim_ids, strict=True)
             new = [
                 Work(cut.batch.batch_id, id, lines=cut.lines, first_line=cut.batch.next_line)

@@ -143,10 +143,6 @@ class Log(Protocol):
         """The `LinesCompleted` event of a batch at this version; None where there is none."""
         ...
 
-    async def attachment(self, event_id: UUID, ordinal: int = 0) -> Attachment | None:
-        """One attachment of an event; None where it was erased."""
-        ...
-
     async def index_block(self, batch_id: str, group: int, block: int) -> Attachment | None:
         """One block of the index of a batch's lines, by its group and its place there, both from 0; None
         where there is none."""

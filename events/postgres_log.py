@@ -139,12 +139,6 @@ class PostgresLog:
                 return RecordedFlush(moved.event_id, moved.lines, moved.attachments or b"", None)
         return None
 
-    async def attachment(self, event_id: UUID, ordinal: int = 0) -> Attachment | None:
-        """See `Log.attachment`."""
-        async with self._database.reading() as connection:
-            row = await connection.fetchrow(_SQL["attachment"], event_id, ordinal)
-        return await self._read(row)
-
     async def index_block(self, batch_id: str, group: int, block: int) -> Attachment | None:
         """See `Log.index_block`."""
         async with self._database.reading() as connection:

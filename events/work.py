@@ -153,16 +153,12 @@ class WorkBoard:
         async with self._database.reading() as connection:
             return cast(bool, await connection.fetchval(_SQL["holds_input"], file_id))
 
-    async def hand_out(self, leadership: Leadership, batch: OpenBatch, lines: int) -> int | None:
-        """Cuts the next `lines` lines of a batch into a chunk and returns its claim id; None where the
-        batch has moved on. Raises `LeadershipLost`."""
-        return (await self.hand_out_all(leadership, [(batch, lines)]))[0]
-
-    async def hand_out_all(
+    async def hand_out(
         self, leadership: Leadership, cuts: Sequence[tuple[OpenBatch, int]]
     ) -> list[int | None]:
-        """The same for several cuts in one commit; of those of one batch each begins where the one before
-        ends. The claim ids are in the order of the cuts."""
+        """Cuts the next lines of batches, so many of each, into chunks, in one commit; of those of one batch
+        each begins where the one before ends. Returns their claim ids in the order of the cuts; None where
+        the batch has moved on. Raises `LeadershipLost`."""
         await at("hand_out.before")
         async with self._database.writing() as connection:
             rows = await connection.fetch(

@@ -31,10 +31,6 @@ SELECT e.event_id, e.lines, e.attachments, a.ordinal, a.salt, a.body
 FROM events e LEFT JOIN attachments a ON a.event_id = e.event_id AND a.ordinal = 0
 WHERE e.stream_id = $1 AND e.version = $2 AND e.lines IS NOT NULL
 
--- name: attachment
--- One body of an event.
-SELECT event_id, ordinal, salt, body FROM attachments WHERE event_id = $1 AND ordinal = $2
-
 -- name: index_block
 -- One block of the index of a batch's lines: of the events that carry it the one in this place, from 0. They come
 -- before any other facts of a stream, so that few events are passed over.

@@ -21,6 +21,7 @@ from tests.api.client import FORM, Answer, field, file, form
 from tests.api.serving import OPTIONS, Project, Served, serving
 from tests.api.test_how_to import EXAMPLE, FOLDER, request_line
 from tests.api.uploading import begun, cancel, complete, sent, wanted
+from tests.events.stage import hand_out_one
 from tests.postgres import Database, PostgresServer
 
 LINE = b'{"custom_id":"a"}\n'
@@ -71,7 +72,7 @@ def run(limited: Served, project: Project, lines: int, tokens: int, *, handed_ou
         leadership = await limited.board.take_leadership("test", await limited.board.observe("test"))
         assert leadership is not None
         (batch,) = await limited.board.open_batches([batch_id])
-        assert await limited.board.hand_out(leadership, batch, handed_out)
+        assert await hand_out_one(limited.board, leadership, batch, handed_out)
 
     if handed_out:
         limited.run(hand_out())

@@ -38,6 +38,7 @@ from events.upload import LIFETIME, UploadCreated, UploadPartAdded, fresh_part_i
 from events.work import Claim, WorkBoard
 from storage.local_folder import LocalFolder
 from storage.store import Store
+from tests.events.stage import hand_out_one
 from tests.storage.bodies import body_of
 
 PROJECT = "proj_1"
@@ -215,7 +216,7 @@ class RecordedBatch:
             StartBatch(self.total, "m"), Board(self.id, PROJECT, "running", model="m", total=self.total)
         )
         (on_board,) = await self.world.board.open_batches([self.id])
-        claim_id = await self.world.board.hand_out(self.world.leadership, on_board, self.total)
+        claim_id = await hand_out_one(self.world.board, self.world.leadership, on_board, self.total)
         assert claim_id is not None
         self.claim = await self.world.board.claim(claim_id, WORKER)
 

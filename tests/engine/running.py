@@ -23,6 +23,7 @@ from events.read_models import Seen
 from events.work import OpenBatch
 from tests.chaos.inputs import request
 from tests.engine.recorded import PROJECT, RecordedBatch, World
+from tests.events.stage import hand_out_one
 from tests.upstream import LedgerUpstream, ledger_upstream
 
 ROUTE = "route"
@@ -62,7 +63,9 @@ class Station:
 
     async def hand_out(self, batch: RecordedBatch, lines: int) -> int:
         """Cuts the next lines of a batch and offers them; returns the claim's id."""
-        claim_id = await self.world.board.hand_out(self.world.leadership, await self.on_board(batch), lines)
+        claim_id = await hand_out_one(
+            self.world.board, self.world.leadership, await self.on_board(batch), lines
+        )
         assert claim_id is not None
         await self.offer(Work(batch.id, claim_id, lines=lines))
         return claim_id

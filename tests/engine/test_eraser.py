@@ -21,6 +21,7 @@ from storage.store import ObjectMissing, StorageUnavailable
 from storage.sweep import sweep
 from tests.backup import dump, traces
 from tests.engine.recorded import PROJECT, RecordedBatch, World, request_line, world_on
+from tests.events.stage import attachment_of
 from tests.postgres import Database
 from tests.storage.bodies import body_of
 
@@ -56,7 +57,7 @@ async def stored(world: World, file_id: str) -> bool:
 async def bodies(batch: RecordedBatch) -> int:
     """How many of its flushes still have their result lines."""
     facts = await batch.world.log.facts(batch.id)
-    found = [await batch.world.log.attachment(event_id) for _, event_id, _ in facts]
+    found = [await attachment_of(batch.world.database, event_id) for _, event_id, _ in facts]
     return len(found) - found.count(None)
 
 

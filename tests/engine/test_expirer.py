@@ -21,6 +21,7 @@ from events.rebuild import rebuild
 from events.upload import Upload
 from storage.store import ObjectMissing
 from tests.engine.recorded import PROJECT, World, request_line, world_on
+from tests.events.stage import attachment_of
 from tests.postgres import Database
 
 OVER = 0
@@ -183,7 +184,7 @@ async def test_result_lines_go_with_an_output_file_that_expires(world: World) ->
     await erase(world)
 
     [(_, event_id, _)] = await world.log.facts(batch.id)
-    assert await world.log.attachment(event_id) is None
+    assert await attachment_of(world.database, event_id) is None
 
 
 async def test_what_is_due_is_known_after_a_rebuild(world: World, database: Database) -> None:

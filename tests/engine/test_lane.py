@@ -14,6 +14,7 @@ from events.failpoint import arm
 from tests.chaos.inputs import names
 from tests.engine.recorded import WORKER, World, world_on
 from tests.engine.running import ROUTE, station_on
+from tests.events.stage import hand_out_one
 from tests.postgres import Database
 from tests.upstream import visits
 
@@ -99,7 +100,7 @@ async def test_work_that_no_message_tells_of_is_found(world: World, ledger: Path
     async with station_on(world, ledger, concurrency=2) as station:
         batch = await station.batch(names(20))
         for _ in range(4):
-            await world.board.hand_out(world.leadership, await station.on_board(batch), 5)
+            await hand_out_one(world.board, world.leadership, await station.on_board(batch), 5)
         lookout = Lookout(
             world.board, world.journal.bus, station.worker, [Route(ROUTE, station.upstream.url)], poll=0.01
         )
@@ -210,7 +211,7 @@ async def test_suspects_run_alone(world: World, ledger: Path) -> None:
         station.upstream.latency = 0.03
         deadly = await station.batch(["line-a", "line-b", "line-c"])
         harmless = await station.batch(names(40))
-        claim_id = await world.board.hand_out(world.leadership, await station.on_board(deadly), 3)
+        claim_id = await hand_out_one(world.board, world.leadership, await station.on_board(deadly), 3)
         assert claim_id is not None
         for _ in range(3):
             assert await world.board.claim(claim_id, WORKER) is not None
@@ -238,7 +239,7 @@ async def test_suspects_run_alone(world: World, ledger: Path) -> None:
 async def test_a_suspect_that_died_alone_twice_is_an_error_and_not_run(world: World, ledger: Path) -> None:
     async with station_on(world, ledger) as station:
         batch = await station.batch(["line-a"])
-        claim_id = await world.board.hand_out(world.leadership, await station.on_board(batch), 1)
+        claim_id = await hand_out_one(world.board, world.leadership, await station.on_board(batch), 1)
         for _ in range(5):
             assert claim_id is not None
             assert await world.board.claim(claim_id, WORKER) is not None

@@ -27,7 +27,7 @@ from events.origin import Origin
 from events.outcomes.lines import LineOutcome, pack_block, pack_facts, root_digest
 from events.postgres_log import PostgresLog
 from events.read_models import KINDS, ReadModels, model_write
-from events.work import Claim, WorkBoard
+from events.work import Claim, OpenBatch, WorkBoard
 
 PROJECT = "default"
 BEGAN_MS = 1_790_000_000_000
@@ -81,6 +81,23 @@ def flush_of(claim: Claim, lines: Sequence[int], *, event_id: UUID | None = None
         attachments=(attachment,),
     )
     return Flush(claim.id, claim.token, recorded, claim.bits(lines))
+
+
+async def hand_out_one(
+    board: WorkBoard, leadership: Leadership, batch: OpenBatch, lines: int
+) -> int | None:
+    """Cuts the next lines of one batch into a chunk; its claim id, None where the batch has moved on."""
+    [claim_id] = await board.hand_out(leadership, [(batch, lines)])
+    return claim_id
+
+
+async def attachment_of(database: Database, event_id: UUID, ordinal: int = 0) -> Attachment | None:
+    """One attachment of an event; None where it was erased."""
+    async with database.reading() as connection:
+        row = await connection.fetchrow(
+            "SELECT salt, body FROM attachments WHERE event_id = $1 AND ordinal = $2", event_id, ordinal
+        )
+    return None if row is None else Attachment(body=row["body"], salt=row["salt"])
 
 
 class Stage:
@@ -168,7 +185,7 @@ class Stage:
         for first, end in pairwise(edges):
             [batch] = await self.board.open_batches([batch_id])
             assert batch.next_line == first
-            claim_id = await self.board.hand_out(leadership, batch, end - first)
+            claim_id = await hand_out_one(self.board, leadership, batch, end - first)
             assert claim_id is not None
             claim = await self.board.claim(claim_id, worker)
             assert claim is not None

@@ -24,7 +24,7 @@ from events.failpoint import FailpointRaised
 from events.log import Board, Leadership, Row
 from events.postgres_log import recorded_event
 from tests.events.proxy import proxy_to
-from tests.events.stage import PROJECT, Stage, batch_created, flush_of, open_stage
+from tests.events.stage import PROJECT, Stage, attachment_of, batch_created, flush_of, open_stage
 from tests.postgres import Database
 
 WAYS_TO_THE_DATABASE = ("direct", "pgbouncer")
@@ -278,8 +278,8 @@ async def test_attachments_come_back_as_they_went(stage: Stage) -> None:
     event = fact(attachments=tuple(Attachment(bytes([n]) * 5_000) for n in range(3)))
     await stage.log.append([event])
     for ordinal, attachment in enumerate(event.attachments):
-        assert await stage.log.attachment(event.event_id, ordinal) == attachment
-    assert await stage.log.attachment(event.event_id, 3) is None
+        assert await attachment_of(stage.database, event.event_id, ordinal) == attachment
+    assert await attachment_of(stage.database, event.event_id, 3) is None
 
 
 async def test_every_answer_is_small_enough_to_leave_before_the_commit(stage: Stage) -> None:
@@ -335,7 +335,7 @@ async def test_bodies_are_erased_only_when_the_batch_ended_and_its_file_is_gone(
     await stage.delete_file(output)
     digest = flush.event.attachment_digests
     assert await stage.log.erase(batch_id, output) == 1
-    assert await stage.log.attachment(flush.event.event_id) is None
+    assert await attachment_of(stage.database, flush.event.event_id) is None
     assert await stage.log.erase(batch_id, output) == 0
     async with stage.database.reading() as connection:
         kept = await connection.fetchval(

@@ -28,7 +28,7 @@ from events.rebuild import rebuild
 from events.rebuild_board import rebuild_board
 from events.work import Claim
 from tests.events.proxy import proxy_to
-from tests.events.stage import PROJECT, Stage, flush_of, open_stage
+from tests.events.stage import PROJECT, Stage, flush_of, hand_out_one, open_stage
 from tests.postgres import Database
 
 BATCHES, LINES, CHUNK = 6, 64, 4
@@ -90,7 +90,9 @@ class Writer:
         batch = self._dice.choice(await self._stage.board.open_batches() or [None])
         if batch is not None and batch.next_line < batch.total:
             leadership = await self._stage.lead(self._worker)
-            await self._stage.board.hand_out(leadership, batch, min(CHUNK, batch.total - batch.next_line))
+            await hand_out_one(
+                self._stage.board, leadership, batch, min(CHUNK, batch.total - batch.next_line)
+            )
 
     async def _flush(self) -> None:
         claims = self._dice.sample(self._held, min(len(self._held), self._dice.randint(1, 4)))

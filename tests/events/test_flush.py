@@ -15,7 +15,7 @@ from events.log import Flush
 from events.outcomes.lines import unpack_block, unpack_facts
 from events.work import Claim
 from tests.events.proxy import proxy_to
-from tests.events.stage import Stage, flush_of, open_stage
+from tests.events.stage import Stage, attachment_of, flush_of, open_stage
 from tests.postgres import Database
 
 WAYS_TO_THE_DATABASE = ("direct", "pgbouncer")
@@ -41,7 +41,7 @@ async def test_a_flush_is_one_event_with_sums_facts_and_bodies(stage: Stage) -> 
     assert event.data == flush.event.data
     [(version, event_id, column)] = await stage.log.facts(claim.batch_id)
     assert (version, event_id) == (3, flush.event.event_id)
-    attachment = await stage.log.attachment(event_id)
+    attachment = await attachment_of(stage.database, event_id)
     assert attachment is not None
     results = unpack_facts(column).results(unpack_block(attachment.body))
     assert [line for line, _, _ in results] == [1, 3, 4]
@@ -130,7 +130,7 @@ async def test_of_several_claims_each_is_answered_for_itself(stage: Stage) -> No
     assert answers == ["lost", "recorded", "recorded"]
     assert await stage.log.head() == head + 1
     lost = flush_of(revoked, [0]).event
-    assert await stage.log.attachment(lost.event_id) is None
+    assert await attachment_of(stage.database, lost.event_id) is None
 
 
 async def test_one_claim_may_be_flushed_twice_in_one_call(stage: Stage) -> None:

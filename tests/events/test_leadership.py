@@ -18,7 +18,7 @@ from events.log import Leadership
 from events.read_models import model_write
 from events.staleness import Watch
 from events.work import WorkBoard
-from tests.events.stage import Stage
+from tests.events.stage import Stage, hand_out_one
 
 LEASE: Final = 0.4
 BEAT: Final = 0.05
@@ -166,8 +166,8 @@ async def test_a_frozen_leader_is_replaced_and_can_write_nothing_when_it_thaws(s
             assert await stage.models.checkpoint("f") == 1
             [batch] = await stage.board.open_batches()
             with pytest.raises(LeadershipLost):
-                await stage.board.hand_out(former, batch, 1)
-            assert await stage.board.hand_out(current, batch, 1) is not None
+                await hand_out_one(stage.board, former, batch, 1)
+            assert await hand_out_one(stage.board, current, batch, 1) is not None
             board.thawed.set()
             async with asyncio.timeout(PATIENCE):
                 assert await frozen.ended.get() == former

@@ -9,7 +9,7 @@ from events.bus import Work
 from events.catalog import new_event
 from events.errors import LeadershipLost
 from events.log import Board
-from tests.events.stage import PROJECT, Stage, flush_of
+from tests.events.stage import PROJECT, Stage, flush_of, hand_out_one
 
 WAYS_TO_THE_DATABASE = ("direct", "pgbouncer")
 
@@ -18,12 +18,12 @@ async def test_lines_are_handed_out_once_and_only_as_far_as_there_are_any(stage:
     leader = await stage.lead()
     batch_id = await stage.running_batch(lines=10)
     [batch] = await stage.board.open_batches()
-    made = await asyncio.gather(*(stage.board.hand_out(leader, batch, 4) for _ in range(6)))
+    made = await asyncio.gather(*(hand_out_one(stage.board, leader, batch, 4) for _ in range(6)))
     assert sum(claim is not None for claim in made) == 1
     [batch] = await stage.board.open_batches([batch_id])
     assert (batch.next_line, batch.free, batch.held, batch.open_lines, batch.lines_left) == (4, 1, 0, 4, 10)
-    assert await stage.board.hand_out(leader, batch, 7) is None
-    assert await stage.board.hand_out(leader, batch, 6) is not None
+    assert await hand_out_one(stage.board, leader, batch, 7) is None
+    assert await hand_out_one(stage.board, leader, batch, 6) is not None
 
 
 @pytest.mark.parametrize("phase", ["planning", "stopping", "finalizing"])
@@ -31,14 +31,14 @@ async def test_nothing_starts_of_a_batch_that_does_not_run(stage: Stage, phase: 
     leader = await stage.lead()
     batch_id = await stage.running_batch(lines=10)
     [batch] = await stage.board.open_batches()
-    claim_id = await stage.board.hand_out(leader, batch, 5)
+    claim_id = await hand_out_one(stage.board, leader, batch, 5)
     assert claim_id is not None
     await stage.log.append(
         [new_event(batch_id, PROJECT, BatchStarted(10, "m"))],
         board=Board(batch_id, PROJECT, phase),  # type: ignore[arg-type]  # one of the phases
     )
     [batch] = await stage.board.open_batches()
-    assert await stage.board.hand_out(leader, batch, 5) is None
+    assert await hand_out_one(stage.board, leader, batch, 5) is None
     assert await stage.board.claim(claim_id, await stage.worker()) is None
 
 
@@ -48,7 +48,7 @@ async def test_only_the_leader_hands_out(stage: Stage) -> None:
     [batch] = await stage.board.open_batches()
     await stage.lead()
     with pytest.raises(LeadershipLost):
-        await stage.board.hand_out(former, batch, 5)
+        await hand_out_one(stage.board, former, batch, 5)
 
 
 async def test_a_chunk_has_one_holder(stage: Stage) -> None:
@@ -162,7 +162,7 @@ async def test_only_what_can_be_made_again_waits_for_no_disk(stage: Stage) -> No
     (batch,) = await stage.board.open_batches([batch_id])
     for write in (
         stage.board.lend_hand(batch_id, "d-1", lease=60),
-        stage.board.hand_out(await stage.lead(), batch, 1),
+        hand_out_one(stage.board, await stage.lead(), batch, 1),
         stage.board.withdraw_hand(batch_id, "d-1"),
         stage.models.advance([]),
     ):
@@ -291,6 +291,6 @@ async def test_free_chunks_of_a_batch_that_stops_take_no_place_among_those_that_
     leader = await stage.lead()
     for batch_id in (stopping, stopping, running):
         [batch] = await stage.board.open_batches([batch_id])
-        await stage.board.hand_out(leader, batch, 1)
+        await hand_out_one(stage.board, leader, batch, 1)
     await stage.cancel(stopping)
     assert [work.batch_id for work in await stage.board.free_claims(2)] == [running]
