@@ -5,7 +5,7 @@ A few are held open, so that whoever reads on meets the one it has just read fro
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from hashlib import sha256
 from heapq import merge
 from typing import Final
@@ -13,10 +13,11 @@ from typing import Final
 import asyncpg
 import msgspec
 
+from events.audit.bundle.contents import decode_event
 from events.audit.digests import LogRow
 from events.database import Database
 from events.errors import BatchmillError
-from events.segments.encoding import unpack
+from events.segments.encoding import encoded_events, stream_of
 from events.statements import load_statements
 from storage.store import ObjectMissing, Store
 
@@ -25,7 +26,6 @@ OPEN: Final = 16
 FOUND: Final = 8
 """Segments looked up together."""
 _SQL: Final = load_statements("events", "sql/segments.sql")
-Opened = dict[int, LogRow]
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -67,6 +67,40 @@ class SegmentDamaged(BatchmillError):
         self.found = found
 
 
+class Opened:
+    """The events of a segment, decoded when they are asked for. Raises `SegmentDamaged`."""
+
+    def __init__(self, segment: Segment, stored: bytes) -> None:
+        """`stored` is what storage has of it."""
+        self._segment = segment
+        self._found = sha256(stored).digest()
+        if self._found != segment.sha256:
+            raise self._damaged("has another digest than was recorded")
+        try:
+            self._events = encoded_events(stored)
+            self._streams: dict[str, list[int]] = {}
+            for position, event in self._events.items():
+                self._streams.setdefault(stream_of(event), []).append(position)
+        except ValueError as error:
+            raise self._damaged(f"is none: {error}") from error
+        if [*self._events] != segment.positions(segment.first - 1, segment.last):
+            raise self._damaged("has other events than the database says")
+
+    def at(self, position: int) -> LogRow:
+        """The event at one of its positions."""
+        try:
+            return decode_event(self._events[position])
+        except ValueError as error:
+            raise self._damaged(f"is none: {error}") from error
+
+    def of_stream(self, stream_id: str) -> list[LogRow]:
+        """The events of a stream, in their order."""
+        return [self.at(position) for position in self._streams.get(stream_id, ())]
+
+    def _damaged(self, how: str) -> SegmentDamaged:
+        return SegmentDamaged(self._segment, self._found, how)
+
+
 class Shelf:
     """Over a database, and the storage of segments (None: it is not at hand). Raises as both, and
     `SegmentDamaged`; one that is `forgiving` leaves events of damaged segments out, and keeps what is
@@ -93,8 +127,7 @@ class Shelf:
                 for at, segment in enumerate(segments)
             ]
             for position, at in merge(*places):
-                row = (await self._opened(segments[at])).get(position)
-                if row is not None:
+                for row in await self._rows(segments[at], position):
                     yield row
             after = known
 
@@ -102,13 +135,14 @@ class Shelf:
         """Events of a stream that segments have, with versions between two, in their order."""
         while found := await self._find("of_stream", stream_id, after, before, FOUND):
             for *segment, last in found:
-                opened = await self._opened(Segment(*segment))
+                for row in await self._rows(Segment(*segment), stream_id):
+                    if after < row.version < before:
+                        yield row
                 if segment[0] in self.damaged:
                     self.lacking.add(stream_id)
-                for row in opened.values():
-                    if row.stream_id == stream_id and after < row.version < before:
-                        yield row
                 after = last
+            if len(found) < FOUND:
+                return
 
     def lost(self, after: int, upto: int) -> set[int]:
         """Positions behind one, up to another, whose events are in damaged segments."""
@@ -121,24 +155,30 @@ class Shelf:
         found = await self._find("with_digest", digest)
         return found[0]["first"] if found else None
 
+    async def _rows(self, segment: Segment, which: int | str) -> list[LogRow]:
+        """The event of a segment at a position, or those of a stream."""
+        if segment.first in self.damaged:
+            return []
+        try:
+            opened = await self._opened(segment)
+            return [opened.at(which)] if isinstance(which, int) else opened.of_stream(which)
+        except SegmentDamaged as damage:
+            if not self._forgiving:
+                raise
+            self.damaged[segment.first] = damage
+            return []
+
     async def _opened(self, segment: Segment) -> Opened:
-        held = self._open.get(segment.first)
-        if held is None:
-            try:
-                held = {row.position: row for row in await self._read(segment)}
-            except SegmentDamaged as damage:
-                if not self._forgiving:
-                    raise
-                self.damaged[segment.first] = damage
-                held = {}
-            self._open[segment.first] = held
+        opened = self._open.get(segment.first)
+        if opened is None:
+            opened = self._open[segment.first] = await self._read(segment)
             if len(self._open) > OPEN:
                 self._open.popitem(last=False)
         else:
             self._open.move_to_end(segment.first)
-        return held
+        return opened
 
-    async def _read(self, segment: Segment) -> Sequence[LogRow]:
+    async def _read(self, segment: Segment) -> Opened:
         if self._store is None:
             raise BatchmillError(
                 f"events of {segment.first} to {segment.last} were moved to storage, which is not at hand"
@@ -149,7 +189,7 @@ class Shelf:
             raise SegmentDamaged(segment, None, "is not there") from None
         if len(stored) > segment.bytes_:
             raise SegmentDamaged(segment, await self._digest(segment.name), "is longer than was recorded")
-        return await asyncio.to_thread(events_of, segment, stored)
+        return await asyncio.to_thread(Opened, segment, stored)
 
     async def _digest(self, name: str) -> bytes:
         assert self._store is not None
@@ -161,17 +201,3 @@ class Shelf:
     async def _find(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         async with self._database.reading() as connection:
             return await connection.fetch(_SQL[statement], *arguments)
-
-
-def events_of(segment: Segment, stored: bytes) -> list[LogRow]:
-    """The events of a segment, of which this is what storage has. Raises `SegmentDamaged`."""
-    found = sha256(stored).digest()
-    if found != segment.sha256:
-        raise SegmentDamaged(segment, found, "has another digest than was recorded")
-    try:
-        rows = unpack(stored)
-    except ValueError as error:
-        raise SegmentDamaged(segment, found, f"is none: {error}") from error
-    if [row.position for row in rows] != segment.positions(segment.first - 1, segment.last):
-        raise SegmentDamaged(segment, found, "has other events than the database says")
-    return rows

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from events.audit.digests import LogRow, event_digest_of
 from events.event import content_digest
 from events.segments.encoding import HEAD, pack, unpack
-from events.segments.shelf import Segment, SegmentDamaged, events_of
+from events.segments.shelf import Opened, Segment, SegmentDamaged
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
@@ -100,20 +100,20 @@ def test_what_is_none_is_refused() -> None:
 def test_no_bit_of_it_can_be_another_and_none_be_missing() -> None:
     stored = pack([event(1), event(2, data='{"other":1}'), event(5)])
     segment = Segment(1, [1, 5], [3, 6], "audit/x", sha256(stored).digest(), len(stored))
-    assert [row.position for row in events_of(segment, stored)] == [1, 2, 5]
+    assert [row.position for row in Opened(segment, stored).of_stream("batch_1")] == [1, 2, 5]
     dice = Random(1)
     for _ in range(200):
         at, bit = dice.randrange(len(stored)), 1 << dice.randrange(8)
         with pytest.raises(SegmentDamaged, match="the segment 1 to 5 of the log"):
-            events_of(segment, stored[:at] + bytes([stored[at] ^ bit]) + stored[at + 1 :])
+            Opened(segment, stored[:at] + bytes([stored[at] ^ bit]) + stored[at + 1 :])
         with pytest.raises(SegmentDamaged, match="the segment 1 to 5 of the log"):
-            events_of(segment, stored[:at])
+            Opened(segment, stored[:at])
 
 
 def test_a_segment_of_other_events_than_the_database_says_is_damaged() -> None:
     stored = pack([event(1), event(3)])
     with pytest.raises(SegmentDamaged, match="other events"):
-        events_of(Segment(1, [1], [3], "audit/x", sha256(stored).digest(), len(stored)), stored)
+        Opened(Segment(1, [1], [3], "audit/x", sha256(stored).digest(), len(stored)), stored)
 
 
 def test_the_positions_of_a_segment_are_those_of_its_runs() -> None:
