@@ -41,6 +41,17 @@ async def test_the_log_cannot_be_written_by_hand(login: asyncpg.Connection, tabl
             await login.execute(statement)
 
 
+async def test_data_keys_are_made_wrapped_and_destroyed_and_nothing_else(login: asyncpg.Connection) -> None:
+    for statement in (
+        "UPDATE data_keys SET project_id = 'another'",
+        "UPDATE data_keys SET id = gen_random_uuid()",
+        "DELETE FROM data_keys",
+        "TRUNCATE data_keys",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await login.execute(statement)
+
+
 @pytest.mark.parametrize(
     "call",
     [
