@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import secrets
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from cli.audit.replay import replay
+from cli.key_file import read_keys, write_key
 from cli.parameters import Config
 from cli.settings import Settings
 from cli.settings_sources import load
@@ -82,13 +82,9 @@ def new(
         made = PrivateKey.fresh(name)
     except MalformedNote as error:
         raise SettingsError(str(error)) from error
-    before = ""
-    if rotate:
-        before = _read(file)
-        parse_private_keys(before)
-    elif file.exists():
-        raise SettingsError(f"{file} is there already: give another name, or --rotate to put a key above its")
-    _write(file, made.text + "\n" + before, anew=not rotate)
+    before = read_keys(file) if rotate else None
+    parse_private_keys(before or "")
+    write_key(file, made.text, above=before)
     print(made.public.text)
     print(
         f"The private half is in {file}. Keep the public one where this machine cannot change it.",
@@ -174,34 +170,7 @@ def keys_of(file: Path | None, config: Path | None) -> "Sequence[PublicKey]":
         file = audit_key_file(settings.data_dir)
         if settings.database_url is not None or not file.exists():
             return []
-    return [private.public for private in parse_private_keys(_read(file))]
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"{file} cannot be read: {getattr(error, 'strerror', 'it is no text')}"
-        ) from error
-
-
-def _write(file: Path, text: str, *, anew: bool) -> None:
-    """Writes a file that only its owner may read, whole or not at all."""
-    draft = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
-    try:
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
-            new.write(text)
-            new.flush()
-            os.fsync(new.fileno())
-        if anew:
-            os.link(draft, file)
-            draft.unlink()
-        else:
-            draft.replace(file)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise SettingsError(f"{file} cannot be written: {error.strerror}") from error
+    return [private.public for private in parse_private_keys(read_keys(file))]
 
 
 @asynccontextmanager
