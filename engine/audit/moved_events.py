@@ -42,7 +42,7 @@ async def note_damage(moved: Shelf, progress: Progress) -> None:
             SegmentFault(
                 segment.first,
                 segment.last,
-                sum(end - begin for begin, end in zip(segment.begins, segment.ends, strict=True)),
+                segment.events,
                 segment.name,
                 segment.sha256.hex(),
                 None if damage.found is None else damage.found.hex(),

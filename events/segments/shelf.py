@@ -42,7 +42,12 @@ class Segment(msgspec.Struct, frozen=True):
     @property
     def last(self) -> int:
         """Its last position."""
-        return self.ends[-1] - 1
+        return max([self.first, *(end - 1 for end in self.ends)])
+
+    @property
+    def events(self) -> int:
+        """How many it has."""
+        return sum(max(0, end - begin) for begin, end in zip(self.begins, self.ends, strict=True))
 
     def positions(self, after: int, upto: int) -> list[int]:
         """Those that it has behind a position, up to another."""
@@ -83,7 +88,8 @@ class Opened:
                 self._streams.setdefault(stream_of(event), []).append(position)
         except ValueError as error:
             raise self._damaged(f"is none: {error}") from error
-        if [*self._events] != segment.positions(segment.first - 1, segment.last):
+        positions = [*self._events]
+        if len(positions) != segment.events or positions != segment.positions(-1, segment.last):
             raise self._damaged("has other events than the database says")
 
     def at(self, position: int) -> LogRow:

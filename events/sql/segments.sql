@@ -1,17 +1,20 @@
 -- name: from_position
 -- Segments that may have positions from one on, up to another: those that begin before it, and the next that begin
 -- there or behind it.
-(SELECT first, ARRAY(SELECT lower(r) FROM unnest(positions) r), ARRAY(SELECT upper(r) FROM unnest(positions) r),
+(SELECT first, ARRAY(SELECT coalesce(lower(r), 0) FROM unnest(positions) r),
+        ARRAY(SELECT coalesce(upper(r), 0) FROM unnest(positions) r),
         name, sha256, bytes
  FROM segments WHERE range_merge(positions) @> $1::bigint AND first < $1)
 UNION ALL
-(SELECT first, ARRAY(SELECT lower(r) FROM unnest(positions) r), ARRAY(SELECT upper(r) FROM unnest(positions) r),
+(SELECT first, ARRAY(SELECT coalesce(lower(r), 0) FROM unnest(positions) r),
+        ARRAY(SELECT coalesce(upper(r), 0) FROM unnest(positions) r),
         name, sha256, bytes
  FROM segments WHERE first >= $1 AND first <= $2 ORDER BY first LIMIT $3)
 
 -- name: of_stream
 -- The next segments that have versions of a stream between two; each with the last one that it has.
-SELECT s.first, ARRAY(SELECT lower(r) FROM unnest(s.positions) r), ARRAY(SELECT upper(r) FROM unnest(s.positions) r),
+SELECT s.first, ARRAY(SELECT coalesce(lower(r), 0) FROM unnest(s.positions) r),
+       ARRAY(SELECT coalesce(upper(r), 0) FROM unnest(s.positions) r),
        s.name, s.sha256, s.bytes, t.last_version
 FROM segment_streams t JOIN segments s ON s.first = t.segment
 WHERE t.stream_id = $1 AND t.last_version > $2 AND t.first_version < $3 ORDER BY t.first_version LIMIT $4

@@ -120,6 +120,30 @@ async def test_an_index_of_segments_that_was_cut_is_a_deletion_of_events(pruned_
     assert min(defect.position or 0 for defect in report.defects) == segment["first"]
 
 
+@pytest.mark.parametrize("positions", ["'{}'", "'{[1,)}'", "'{[1,9000000000000)}'"])
+async def test_positions_that_a_segment_cannot_have_are_a_defect(
+    pruned_copy: SealedLog, positions: str
+) -> None:
+    [segment] = await fetch(
+        pruned_copy.database, "SELECT first, positions FROM segments ORDER BY first LIMIT 1"
+    )
+    await fetch(pruned_copy.database, "DELETE FROM segments WHERE first > $1", segment["first"])
+    await fetch(pruned_copy.database, f"UPDATE segments SET positions = {positions}")
+    report = await verified(pruned_copy.database, pruned_copy.folder, pruned_copy.witnessed)
+    assert not report.clean
+
+
+async def test_a_stream_whose_segments_nobody_knows_lacks_events(pruned_copy: SealedLog) -> None:
+    [row] = await fetch(
+        pruned_copy.database,
+        "DELETE FROM segment_streams WHERE segment = (SELECT min(first) FROM segments) RETURNING stream_id",
+    )
+    report = await verified(pruned_copy.database, pruned_copy.folder, pruned_copy.witnessed)
+    assert {(defect.kind, defect.stream) for defect in report.defects} == {
+        ("event_deleted", row["stream_id"])
+    }
+
+
 async def test_a_pruned_batch_is_verified_alone(pruned_copy: SealedLog) -> None:
     [row, *_] = await fetch(
         pruned_copy.database, "SELECT stream_id, segment FROM segment_streams ORDER BY segment"
