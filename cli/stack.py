@@ -149,6 +149,11 @@ async def _open(
     objects = open_store(storage)
     closing.push_async_callback(objects.close)
     store, data_keys = await open_contents(settings, database, objects)
+    if not settings.encrypt_bodies and await data_keys.wrapped_by():
+        _logger.warning(
+            "what is stored from now on is not encrypted, as earlier contents are: if that is not meant, set "
+            "encrypt_bodies in every process"
+        )
     bus: Bus
     watches, followers = [watch], dict[str, Handle]()
     if settings.amqp_url is None:

@@ -7,12 +7,14 @@ import stat
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from cli.encryption_parts import data_keys_of, open_contents
 from cli.exit_codes import ExitCode
 from cli.main import run
 from cli.settings import Settings
 from cli.settings_sources import load
+from cli.stack import open_shared_stack
 from events.database import Database as Connections
 from events.errors import SettingsError
 from storage.data_key import DataKey
@@ -110,3 +112,24 @@ def test_what_reads_contents_says_which_key_it_lacks(
         asyncio.run(opened())
     assert run(["encryption", "rewrap"]) == ExitCode.USAGE
     assert "BATCHMILL_WRAPPING_KEY_FILE" in capsys.readouterr().err
+
+
+def test_a_process_that_does_not_encrypt_beside_others_that_do_says_so(
+    key_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BATCHMILL_STORAGE_URL", (tmp_path / "files").as_uri())
+
+    def told() -> list[str]:
+        async def start() -> None:
+            async with open_shared_stack(settings()):
+                pass
+
+        with capture_logs() as said:
+            asyncio.run(start())
+        return [entry["event"] for entry in said if "encrypted" in entry["event"]]
+
+    asyncio.run(data_key())
+    assert told() == []
+    monkeypatch.setenv("BATCHMILL_ENCRYPT_BODIES", "false")
+    [warning] = told()
+    assert "encrypt_bodies in every process" in warning
