@@ -7,10 +7,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import ClassVar, Final
 
+from events.audit.note import PrivateKey
 from tests.chaos.mill import BOUND, PATIENCE, Mill
 from tests.postgres import Database
 
 LEADING: Final = '"event": "leading"'
+AUDIT_KEY: Final = PrivateKey("fleet", bytes(range(32)))
+"""Given to every process, as a secret is to pods."""
 
 
 class Api(Mill):
@@ -70,12 +73,14 @@ async def fleet(
 ) -> AsyncIterator[Fleet]:
     """A running fleet; `roles` are those of each worker, `own` gives each process more settings by its name.
     Each worker signs what it sends with its name."""
-    files = folder / "files"
+    files, audit_key = folder / "files", folder / "audit-key"
     files.mkdir()
+    audit_key.write_text(f"{AUDIT_KEY.text}\n")
     shared = {
         "database_url": database.app_url,
         "database_owner_url": database.owner_url,
         "storage_url": files.as_uri(),
+        "audit_key_file": str(audit_key),
         **({} if broker is None else {"amqp_url": broker}),
         **settings,
     }

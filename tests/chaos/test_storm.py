@@ -11,13 +11,15 @@ from typing import Final
 
 import pytest
 
+from engine.audit.progress import Report
 from tests.chaos.checker import Story, broken_promises, in_flight, repeats, results_of
-from tests.chaos.fleet import fleet
+from tests.chaos.fleet import AUDIT_KEY, fleet
 from tests.chaos.inputs import batch_of, fresh_names
 from tests.chaos.mill import polling
 from tests.chaos.seed import SEED
 from tests.chaos.storm import PACE, Plan, Service, Storm, plan_of
 from tests.chaos.telling import Tell
+from tests.chaos.verified import verified
 from tests.chaos.witness import story_of, with_models
 from tests.postgres_node import PostgresNode, running_postgres
 from tests.rabbit_node import RabbitNode, installed_server, running_node
@@ -76,11 +78,13 @@ async def test_a_short_storm(
 ) -> None:
     plan = plan_of(seed, NAMES, list(Service), kills=6, over=range(1, 5), pace=2 * PACE)
     lines, concurrency = fresh_names(1600), CONCURRENCY // 4  # as long as the kills take, and little to do
-    storm, story, took = await weathered(
+    storm, story, took, audit = await weathered(
         plan, lines, tmp_path, upstream, ledger, broker_of_its_own, postgres_of_its_own, concurrency
     )
     tell(report(plan, storm, story, took, concurrency))
     assert broken_promises(story) == []
+    assert audit.defects == []
+    assert audit.sealed > 0
     assert storm.unbidden == []
     assert set(storm.struck) >= {"worker", *Service}
     assert {"planning", "running", "finalizing"} <= set(storm.phases)
@@ -100,11 +104,13 @@ async def test_a_long_storm(
     assert seconds_undisturbed(LINES) >= 60
     plan = plan_of(seed, NAMES, [*Service, Service.BROKER_KILLED], kills=LONGEST, over=range(3, 28))
     lines = fresh_names(LINES)
-    storm, story, took = await weathered(
+    storm, story, took, audit = await weathered(
         plan, lines, tmp_path, upstream, ledger, broker_of_its_own, postgres_of_its_own
     )
     tell(report(plan, storm, story, took))
     assert broken_promises(story) == []
+    assert audit.defects == []
+    assert audit.sealed > 0
     assert storm.unbidden == []
     assert storm.struck["api"] + storm.struck["worker"] >= 20
     assert storm.struck[Service.BROKER_KILLED] == 2
@@ -120,8 +126,9 @@ async def weathered(
     broker: RabbitNode,
     postgres: PostgresNode,
     concurrency: int = CONCURRENCY,
-) -> tuple[Storm, Story, float]:
-    """What was seen of a batch that went through a storm, and how many seconds it took."""
+) -> tuple[Storm, Story, float, Report]:
+    """What was seen of a batch that went through a storm, how many seconds it took, and what a verification
+    of the log finds."""
     upstream.latency = LATENCY
     roles = ["lead,plan,run"] * WORKERS
     settings = SETTINGS | {"concurrency": str(concurrency)}
@@ -136,7 +143,8 @@ async def weathered(
             took = await storm.rage(polls, within=PATIENCE)
             story = await story_of(pods.api, polls, lines, ledger, storm.kills)
         story = await with_models(story, postgres.database.app_url, pods.api.files)
-    return storm, story, took
+        audit = await verified(postgres.database.app_url, pods.api.files, [AUDIT_KEY.public])
+    return storm, story, took, audit
 
 
 def report(plan: Plan, storm: Storm, story: Story, took: float, concurrency: int = CONCURRENCY) -> str:

@@ -8,23 +8,16 @@ import aiohttp
 import pytest
 
 from cli.embedded.data_folder import audit_key_file
-from engine.audit.checkpoints import Trust
-from engine.audit.progress import Report
 from engine.audit.signer import parse_private_keys
-from engine.audit.verifier import Verifier
-from events.audit.evidence import Evidence
-from events.database import Database
-from events.incarnation import current_incarnation
-from events.postgres_log import PostgresLog
-from storage.local_folder import LocalFolder
+from events.audit.note import PublicKey
 from tests.chaos.checker import Kill
 from tests.chaos.history import History
 from tests.chaos.mill import Mill, mill
 from tests.chaos.patient_client import PatientClient
 from tests.chaos.seed import SEED
 from tests.chaos.test_histories import SETTINGS, kill_again_and_again, lived
+from tests.chaos.verified import verified
 from tests.chaos.watch import watching
-from tests.engine.audit.sealed_log import shown_to_nobody
 from tests.upstream import LedgerUpstream
 
 KILLS = 3
@@ -57,7 +50,7 @@ async def test_a_log_is_clean_after_any_history_and_while_it_is_made(
                     group.create_task(kill_again_and_again(serving, dice, kills, KILLS, done))
                     await lived(histories)
                     done.set()
-            report = await verified(serving)
+            report = await verified(serving.database, serving.files, kept_keys(serving))
             reports.append(report)
             alarms += [(number, defect) for defect in report.defects]
     last = reports[-1]
@@ -70,16 +63,6 @@ async def test_a_log_is_clean_after_any_history_and_while_it_is_made(
     assert last.sealed > 0
 
 
-async def verified(serving: Mill) -> Report:
-    """What a verification of the running server's log finds."""
-    keys = parse_private_keys(audit_key_file(serving.folder).read_text())
-    database = await Database.open(serving.database)
-    store = LocalFolder(serving.files)
-    try:
-        trust = Trust([key.public for key in keys])
-        incarnation = await current_incarnation(database)
-        verifier = Verifier(Evidence(database), PostgresLog(database), store, incarnation, trust)
-        return await verifier.run(await verifier.begin(), shown_to_nobody)
-    finally:
-        await store.close()
-        await database.close()
+def kept_keys(serving: Mill) -> list[PublicKey]:
+    """The keys that a server of its own signs with."""
+    return [key.public for key in parse_private_keys(audit_key_file(serving.folder).read_text())]
