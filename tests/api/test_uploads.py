@@ -182,8 +182,8 @@ def test_a_part_that_comes_too_late_is_not_kept(
     upload_id = begun(project.client, 100)
     put = served.store.put
 
-    async def while_it_is_cancelled(body: AsyncIterator[bytes], *, prefix: str) -> Stored:
-        stored: Stored = await put(body, prefix=prefix)
+    async def while_it_is_cancelled(body: AsyncIterator[bytes], *, prefix: str, project: str) -> Stored:
+        stored: Stored = await put(body, prefix=prefix, project=project)
         seen = await served.journal.models.get(Upload, upload_id)
         await served.journal.record(cancellation(seen, uuid4(), "{}"))
         return stored
