@@ -12,7 +12,7 @@ import asyncio
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -21,9 +21,9 @@ import asyncpg
 from bench.finalize_reverse import MIB, forget_peak, memory
 from bench.replay import FLUSHES, LINES, life
 from cli.embedded.postgres import LOGIN
-from engine.audit.checkpoints import EVER, Checkpoints, Trust
+from engine.audit.checkpoints import Trust
 from engine.audit.progress import Progress
-from engine.audit.pruner import Pruned, Pruner
+from engine.audit.pruner import prune
 from engine.audit.sealer import Sealer
 from engine.audit.signer import KeySigner
 from engine.audit.verifier import Verifier
@@ -32,7 +32,6 @@ from events.audit.evidence import Evidence
 from events.audit.note import PrivateKey
 from events.audit.records import AuditRecords
 from events.audit.replay import Replay
-from events.audit.tile_store import TileStore
 from events.buses.local_bus import LocalBus
 from events.catalog import encode
 from events.database import Database
@@ -44,7 +43,6 @@ from events.outcomes.lines import pack_facts
 from events.postgres_log import PostgresLog
 from events.read_models import ReadModels
 from events.rebuild import rebuild
-from events.segments.moving import Moving
 from events.work import WorkBoard
 from storage.local_folder import LocalFolder
 from storage.store import Store
@@ -107,15 +105,6 @@ async def sealed(database: Database, store: Store) -> None:
         pass
 
 
-async def pruned(owner: Database, store: Store) -> Pruned:
-    """Moves all that may be."""
-    incarnation, evidence = await current_incarnation(owner), Evidence(owner, store)
-    trust = Trust([KEY.public])
-    signed = await Checkpoints(evidence, TileStore(store, incarnation), incarnation, trust).newest(EVER)
-    assert signed is not None
-    return await Pruner(Moving(owner), evidence, store, incarnation, signed).run(datetime.now(UTC))
-
-
 async def read(database: Database, store: Store) -> tuple[float, float, int]:
     """Events a second of a verification and of a replay, and how many there are; there must be no defect."""
 
@@ -153,7 +142,7 @@ async def measure(batches: int, beside: int) -> None:
                 forget_peak()
                 resident = memory("VmRSS")
                 before = await read(reader, store)
-                seconds, moved = await timed(lambda: pruned(owner, store))
+                seconds, moved = await timed(lambda: prune(owner, store, [KEY.public], timedelta()))
                 after = await read(reader, store)
                 grew = (memory("VmHWM") - resident) / MIB
                 await owner.close()

@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
@@ -13,13 +13,11 @@ from cyclopts import Parameter
 from cli.parameters import Config, Json, duration
 from cli.settings_sources import load
 from cli.settings_values import show_duration
-from events.errors import NotFound, SettingsError
+from events.errors import SettingsError
 
 if TYPE_CHECKING:
-    from engine.audit.pruner import Pruned, Pruner
+    from engine.audit.pruner import Pruned
     from events.audit.note import PublicKey
-    from events.database import Database
-    from storage.store import Store
 
 MONTH: Final = 30 * 24 * 3600.0
 
@@ -79,6 +77,7 @@ async def _pruned(older_than: float, keys: Sequence[str], config: Config, *, dry
     from cli.audit.command import storage_of
     from cli.database import bring_up_to_date, open_database
     from cli.steps import steps
+    from engine.audit.pruner import prune as move
     from events.database import Database
     from storage.object_store import open_store
 
@@ -90,10 +89,12 @@ async def _pruned(older_than: float, keys: Sequence[str], config: Config, *, dry
             await bring_up_to_date(logins)
             database = await Database.open(logins.owner, patience=settings.append_timeout)
             try:
-                pruner = await _pruner(database, store, trusted)
                 with steps(sys.stderr) as tell:
-                    return await pruner.run(
-                        datetime.now(UTC) - timedelta(seconds=older_than),
+                    return await move(
+                        database,
+                        store,
+                        trusted,
+                        timedelta(seconds=older_than),
                         dry=dry,
                         tell=lambda done: tell("pruning", done.upto, done.end),
                     )
@@ -101,25 +102,6 @@ async def _pruned(older_than: float, keys: Sequence[str], config: Config, *, dry
                 await database.close()
     finally:
         await store.close()
-
-
-async def _pruner(database: "Database", store: "Store", keys: "Sequence[PublicKey]") -> "Pruner":
-    from engine.audit.checkpoints import EVER, Checkpoints, Trust
-    from engine.audit.pruner import Pruner
-    from events.audit.evidence import Evidence
-    from events.audit.tile_store import TileStore
-    from events.incarnation import current_incarnation
-    from events.segments.moving import Moving
-
-    incarnation = await current_incarnation(database)
-    evidence = Evidence(database, store)
-    checkpoints = Checkpoints(evidence, TileStore(store, incarnation), incarnation, Trust(keys))
-    signed = await checkpoints.newest(EVER)
-    if signed is None:
-        raise NotFound(
-            "no checkpoint of this log was signed with one of the given keys: only what is sealed is moved"
-        )
-    return Pruner(Moving(database), evidence, store, incarnation, signed)
 
 
 def _trusted(given: Sequence[str], config: Config) -> "Sequence[PublicKey]":

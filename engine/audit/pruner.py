@@ -6,24 +6,28 @@
 
 Each segment is one transaction, and nothing is locked but its rows, which nobody writes any more. So a
 running fleet goes on, and whenever this dies, the next one goes on: what was written and not deleted is
-written again under the same name, with the same bytes."""
+written again under the same name, with the same bytes.
+"""
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final
-from uuid import UUID
 
 import msgspec
 
+from engine.audit.checkpoints import EVER, Checkpoints, Trust
 from events.audit.digests import LogRow, content_digest_of, event_digest_of
 from events.audit.evidence import Evidence
+from events.audit.note import PublicKey
 from events.audit.tile_store import TileStore
 from events.audit.tiles import HEIGHT, split, tile_at
 from events.audit.tree import includes
 from events.audit.tree_check import Mark
-from events.errors import BatchmillError
+from events.database import Database
+from events.errors import BatchmillError, NotFound
 from events.failpoint import at
+from events.incarnation import current_incarnation
 from events.segments.encoding import pack, unpack
 from events.segments.moving import Moving
 from storage.store import Store
@@ -58,35 +62,60 @@ class NotAsSealed(BatchmillError):
 Tell = Callable[[Pruned], None]
 
 
-class Pruner:
-    """Over the owner's database, and the storage of segments and of the tiles of an incarnation, of which
-    `signed` is the newest checkpoint."""
+async def prune(
+    database: Database,
+    store: Store,
+    keys: Sequence[PublicKey],
+    older_than: timedelta,
+    *,
+    dry: bool = False,
+    most: int = SEGMENT_EVENTS,
+    tell: Tell = lambda _: None,
+) -> Pruned:
+    """Moves what belongs to batches that ended so long ago, and what a checkpoint covers that one of the keys
+    has signed; `dry`: only says how much that is. `database` has the owner's login; at most `most` events are
+    in a segment.
 
+    Raises `NotFound` where there is no such checkpoint, `NotAsSealed`, `TileMissing`, as `Moving`, and what
+    the database and storage raise.
+    """
+    moving, evidence = Moving(database), Evidence(database, store)
+    incarnation = await current_incarnation(database)
+    tiles = TileStore(store, incarnation)
+    signed = await Checkpoints(evidence, tiles, incarnation, Trust(keys)).newest(EVER)
+    if signed is None:
+        raise NotFound(
+            "no checkpoint of this log was signed with one of the given keys: only what is sealed is moved"
+        )
+    if not dry:
+        await moving.require_right()
+    before = await moving.now() - older_than
+    end = min(signed.size, await evidence.since(before))
+    folder = f"audit/{incarnation}/segments"
+    pruning = _Pruning(moving, store, folder, _SealedLeaves(tiles, signed), most, dry=dry)
+    return await pruning.run(before, end, tell)
+
+
+class _Pruning:
     def __init__(
         self,
         moving: Moving,
-        evidence: Evidence,
         store: Store,
-        incarnation: UUID,
-        signed: Mark,
-        most: int = SEGMENT_EVENTS,
+        folder: str,
+        sealed: "_SealedLeaves",
+        most: int,
+        *,
+        dry: bool,
     ) -> None:
-        """`most`: events in a segment."""
         self._moving = moving
-        self._evidence = evidence
         self._store = store
-        self._tiles = TileStore(store, incarnation)
-        self._prefix = f"audit/{incarnation}/segments"
-        self._signed = signed
+        self._folder = folder
+        self._sealed = sealed
         self._most = most
-        self._tile: tuple[int, list[bytes]] = (-1, [])
+        self._dry = dry
 
-    async def run(self, before: datetime, *, dry: bool = False, tell: Tell = lambda _: None) -> Pruned:
-        """Moves what belongs to batches that ended before a moment; `dry`: only says how much that is. Raises
-        `NotAsSealed`, `TileMissing`, as `Moving`, and what the database and storage raise."""
-        if not dry:
-            await self._moving.require_right()
-        end = min(self._signed.size, await self._evidence.since(before))
+    async def run(self, before: datetime, end: int, tell: Tell) -> Pruned:
+        """Moves what may be, up to the position `end`."""
         done, segment = Pruned(end), _Filling()
         while places := await self._moving.places(done.upto, end, LOOKED):
             streams = sorted({place.stream_id for place in places if place.of_lines})
@@ -95,23 +124,23 @@ class Pruner:
             done.kept += sum(place.of_lines for place in places) - len(positions)
             for start in range(0, len(positions), READ):
                 for row in await self._moving.rows(positions[start : start + READ]):
-                    await self._require_sealed(row)
+                    await self._sealed.require(row)
                     if segment.rows and not segment.takes(row, self._most):
-                        await self._move(segment, done, dry=dry)
+                        await self._move(segment, done)
                         segment = _Filling()
                     segment.add(row)
             done.upto = places[-1].position
             tell(done)
         if segment.rows:
-            await self._move(segment, done, dry=dry)
+            await self._move(segment, done)
         return done
 
-    async def _move(self, segment: "_Filling", done: Pruned, *, dry: bool) -> None:
+    async def _move(self, segment: "_Filling", done: Pruned) -> None:
         rows = segment.rows
         packed = pack(rows)
-        if not dry:
+        if not self._dry:
             digest = sha256(packed)
-            name = f"{self._prefix}/{rows[0].position}-{rows[-1].position}-{digest.hexdigest()[:16]}"
+            name = f"{self._folder}/{rows[0].position}-{rows[-1].position}-{digest.hexdigest()[:16]}"
             await at("segment.before")
             await self._store.keep(name, packed)
             await at("segment.after")
@@ -126,30 +155,38 @@ class Pruner:
         done.bytes_ += segment.bytes_
         done.stored += len(packed)
 
-    async def _require_sealed(self, row: LogRow) -> None:
+
+class _SealedLeaves:
+    """What was sealed, by the newest checkpoint: of a tile at a time."""
+
+    def __init__(self, tiles: TileStore, signed: Mark) -> None:
+        self._tiles = tiles
+        self._signed = signed
+        self._number, self._leaves = -1, list[bytes]()
+
+    async def require(self, row: LogRow) -> None:
         """Raises `NotAsSealed` for an event that is not what it was when the root was signed."""
+        index = row.position - 1
+        if index >> HEIGHT != self._number:
+            await self._read(index >> HEIGHT)
         sound = (content_digest_of(row), event_digest_of(row)) == (row.content_digest, row.digest)
-        number = (row.position - 1) >> HEIGHT
-        leaves = await self._sealed_leaves(number)
-        if not sound or row.leaf != leaves[row.position - 1 - (number << HEIGHT)]:
+        if not sound or row.leaf != self._leaves[index - (self._number << HEIGHT)]:
             raise NotAsSealed(
                 f"the event at position {row.position} is not what was sealed there: nothing is pruned from "
                 "there on; `batchmill audit verify` tells more"
             )
 
-    async def _sealed_leaves(self, number: int) -> list[bytes]:
-        """The leaves of a tile. The hashes in the proof of the first one are made of all the others."""
-        if self._tile[0] != number:
-            size, first = self._signed.size, number << HEIGHT
-            tile = tile_at(0, number, size)
-            leaves = split(await self._tiles.read(tile))
-            proof = await self._tiles.inclusion(first, size)
-            if not includes(self._signed.root, size, first, leaves[0], proof):
-                raise NotAsSealed(
-                    f"the tile {tile.path} in storage does not give the root that was signed of {size}"
-                )
-            self._tile = (number, leaves)
-        return self._tile[1]
+    async def _read(self, number: int) -> None:
+        """Reads a tile. The hashes in the proof of its first leaf are made of all the others, so one proof is
+        of all of them."""
+        size, first = self._signed.size, number << HEIGHT
+        tile = tile_at(0, number, size)
+        leaves = split(await self._tiles.read(tile))
+        if not includes(self._signed.root, size, first, leaves[0], await self._tiles.inclusion(first, size)):
+            raise NotAsSealed(
+                f"the tile {tile.path} in storage does not give the root that was signed of {size} events"
+            )
+        self._number, self._leaves = number, leaves
 
 
 class _Filling:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from events.audit.digests import LogRow
 from events.database import Database
@@ -34,6 +34,11 @@ class Moving:
                 raise SettingsError(
                     "the database's login may not prune the log: give the owner's in database_owner_url"
                 )
+
+    async def now(self) -> datetime:
+        """The time it is by the clock of the database."""
+        async with self._database.reading() as connection:
+            return cast(datetime, await connection.fetchval(_SQL["now"]))
 
     async def places(self, after: int, upto: int, limit: int) -> list[Place]:
         """The next rows of the log behind a position, up to another."""

@@ -32,6 +32,10 @@ FROM events WHERE (stream_id, version) > ($1, $2) ORDER BY stream_id, version LI
 -- Whether this login may have events deleted.
 SELECT has_function_privilege('prune(bigint[], bytea[], text, bytea, bigint)', 'EXECUTE')
 
+-- name: now
+-- The time it is by the clock of the database.
+SELECT clock_timestamp()
+
 -- name: places
 -- The next positions, whose events these are, and whether they are of a kind that may go.
 SELECT position, stream_id, type IN ('LinesCompleted', 'LinesIndexed') AS of_lines

@@ -2,32 +2,28 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 import asyncpg
 
-from engine.audit.checkpoints import EVER, Checkpoints, Trust
-from engine.audit.pruner import Pruned, Pruner
+from engine.audit.pruner import Pruned
+from engine.audit.pruner import prune as move
 from events.audit.digests import LogRow
 from events.audit.evidence import Evidence
 from events.audit.records import AuditRecords, LeafOf
 from events.audit.replay import Replay
-from events.audit.tile_store import TileStore
 from events.catalog import kind_of
 from events.database import Database as OpenDatabase
-from events.incarnation import current_incarnation
 from events.postgres_log import PostgresLog
 from events.read_models import ReadModels, model_write
-from events.segments.moving import Moving
 from storage.local_folder import LocalFolder
 from tests.engine.audit.mill import KEY
 from tests.postgres import Database
 
 MOST: Final = 4
 """Events in a segment: so few that a batch has several."""
-LATER: Final = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 @asynccontextmanager
@@ -42,17 +38,11 @@ async def opened(url: str, folder: Path) -> AsyncIterator[tuple[OpenDatabase, Lo
 
 
 async def prune(
-    database: Database, folder: Path, *, before: datetime = LATER, dry: bool = False, most: int = MOST
+    database: Database, folder: Path, *, older_than: timedelta = timedelta(), dry: bool = False
 ) -> Pruned:
-    """What the command does."""
+    """What the command does, with small segments."""
     async with opened(database.owner_url, folder) as (connections, store):
-        incarnation = await current_incarnation(connections)
-        evidence = Evidence(connections, store)
-        trust = Trust([KEY.public])
-        signed = await Checkpoints(evidence, TileStore(store, incarnation), incarnation, trust).newest(EVER)
-        assert signed is not None
-        pruner = Pruner(Moving(connections), evidence, store, incarnation, signed, most)
-        return await pruner.run(before, dry=dry)
+        return await move(connections, store, [KEY.public], older_than, dry=dry, most=MOST)
 
 
 async def project_all(database: Database, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -91,7 +91,7 @@ async def test_what_ended_later_stays(
     whole_log: SealedLog, postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
     async with postgres_server.new_database(whole_log.database.name) as database:
-        done = await prune(database, whole_log.folder, before=datetime(2020, 1, 1, tzinfo=UTC))
+        done = await prune(database, whole_log.folder, older_than=timedelta(days=1))
     assert (done.events, done.end) == (0, 0)
 
 
