@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from cyclopts import App, Parameter
 
+from cli.audit.bundle import check, consistency, export
+from cli.audit.reads import reads
 from cli.audit.replay import replay
+from cli.audit.verify import verify
 from cli.key_file import read_keys, write_key
 from cli.parameters import Config
 from cli.settings import Settings
@@ -47,12 +50,8 @@ key = App(
     help_format="plaintext",
 )
 app.command(key)
-app.command("cli.audit.verify:verify", name="verify")
-app.command("cli.audit.bundle:export", name="export")
-app.command("cli.audit.bundle:check", name="check")
-app.command("cli.audit.bundle:consistency", name="consistency")
-app.command("cli.audit.reads:reads", name="reads")
-app.command(replay)
+for command in (verify, export, check, consistency, reads, replay):
+    app.command(command)
 
 Name = Annotated[str, Parameter(help="The name of the key, no spaces, no plus: a host name is a good one.")]
 

@@ -51,6 +51,17 @@ def test_help_of_a_command_has_an_example(command: list[str], capsys: pytest.Cap
     assert f"$ batchmill {' '.join(command)}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "group", ["audit", "batches", "encryption", "files", "keys", "log", "projects", "webhooks"]
+)
+def test_help_of_a_group_says_what_each_command_does(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([group, "--help"]) == ExitCode.OK
+    shown = capsys.readouterr().out.splitlines()
+    lines = [line.strip("│ ") for line in shown if line.startswith("│ ") and line[2] != " "]
+    assert lines
+    assert [line for line in lines if " " not in line] == []
+
+
 def test_serve_has_the_flag_of_every_setting_that_names_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["serve", "--help"]) == ExitCode.OK
     shown = capsys.readouterr().out
