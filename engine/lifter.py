@@ -21,7 +21,7 @@ from events.shape import SHAPES, encode_state, shape_of
 from storage.store import StorageError
 
 _logger = structlog.get_logger()
-EVERY: Final = 600.0
+EVERY: Final = 3600.0
 """Seconds between two looks at all rows."""
 PAGE: Final = 1000
 """Rows looked at together."""
