@@ -7,11 +7,12 @@ import msgspec
 import pytest
 
 from events.audit.digests import COLUMNS, LogRow
-from events.batch import Batch
+from events.batch import Batch, LinesIndexed
+from events.catalog import new_event
 from events.database import Database as Pools
 from events.errors import BatchmillError, SettingsError
 from events.segments.moving import Moving
-from tests.events.stage import Stage, flush_of
+from tests.events.stage import PROJECT, Stage, flush_of
 from tests.postgres import Database
 
 SIGNED = """
@@ -64,6 +65,7 @@ async def old(stage: Stage, database: Database) -> AsyncIterator[Old]:
     claim = await stage.claim(batch, lines=8)
     for line in range(0, 8, 2):
         await stage.log.flush([flush_of(claim, [line, line + 1])])
+    await stage.log.append([new_event(batch, PROJECT, LinesIndexed(0))])
     await stage.finalize(batch)
     await stage.complete(batch, output)
     yield Old(stage, Moving(pools), owner, batch, output)
@@ -84,6 +86,13 @@ async def test_it_deletes_what_was_named_and_notes_where_that_is(old: Old) -> No
     assert [tuple(row) for row in streams] == [
         (old.batch, rows[0].version, rows[3].version, rows[0].position)
     ]
+
+
+async def test_indexes_of_lines_go_too(old: Old) -> None:
+    await old.make_movable()
+    both = ("LinesIndexed", "LinesCompleted")
+    await old.prune(await old.rows(both))
+    assert await old.rows(both) == []
 
 
 async def refused(old: Old, rows: list[LogRow], why: str) -> None:
