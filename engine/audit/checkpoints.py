@@ -81,8 +81,10 @@ class Checkpoints:
         defects: list[Defect] = []
         anchors: list[Mark] = []
         found = list(self._trust.witnessed)
+        before = await self._last_but_one()
         try:
             stored = await self._tiles.newest()
+            defects += _fallen_behind(before, stored)
             if stored is not None:
                 found.append((STORAGE, stored))
         except MalformedNote:
@@ -160,6 +162,13 @@ class Checkpoints:
             upto = rows[-1].size - 1
         return None
 
+    async def _last_but_one(self) -> int:
+        """The size of the checkpoint before the newest of the database; 0 where there is none. Storage has
+        that one or a later one, since it is stored before the next is signed."""
+        rows = await self._evidence.newest_checkpoints(self._incarnation, EVER, 4)
+        sizes = [row.size for row in rows if self._holds(row) is not None]
+        return sizes[1] if len(sizes) > 1 else 0
+
     async def around(self, positions: Sequence[int]) -> list[int]:
         """The sizes of the database's checkpoints around some positions, ascending: of each the last one that
         does not cover it, and the first one that does."""
@@ -189,6 +198,16 @@ class Checkpoints:
         return (
             signed if said == (self.origin, row.size, row.root) and _signed_by(signed, self._known) else None
         )
+
+
+def _fallen_behind(before: int, stored: Signed | None) -> list[Defect]:
+    """The defect of a checkpoint in storage that is gone, or older than the one `before` the newest."""
+    size = 0 if stored is None else stored.checkpoint.size
+    if size >= before:
+        return []
+    how = "is gone" if stored is None else f"was replaced by an older one, of size {size}"
+    told = f"the newest checkpoint in storage {how}: the database keeps one of size {before}"
+    return [Defect("checkpoint_replaced", told, key=f"{STORAGE}/{size}")]
 
 
 def _signed_by(signed: Signed, keys: Sequence[PublicKey]) -> bool:

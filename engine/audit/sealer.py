@@ -135,6 +135,8 @@ class Sealer:
             self._require_dense(sealed, await self._records.leaves(max(sealed.tiling.size, 1), 1))
             if kept is None or kept.checkpoint.size < last.checkpoint.size:
                 await self._records.keep(leadership, incarnation, last)
+            if stored is None or stored.checkpoint.size < last.checkpoint.size:
+                await tiles.publish(last)
             self._witnesses.tell(last)
         await self._adopt(leadership)
         return sealed

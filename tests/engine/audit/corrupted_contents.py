@@ -97,10 +97,22 @@ async def replace_a_checkpoint(hand: Hand) -> Done:
     row = await hand.row("SELECT * FROM signed_checkpoints ORDER BY size")
     genuine = parse_checkpoint(parse_note(row["note"]).text)
     other = Checkpoint(genuine.origin, genuine.size, hand.flipped(genuine.root))
-    how = hand.dice.choice(("forged", "resigned", "broken", "column", "another", "storage"))
+    how = hand.dice.choice(("forged", "resigned", "broken", "column", "another", "storage", "older", "gone"))
     key = f"the database/{row['size']}"
+    [place] = hand.folder.glob("audit/*/checkpoint")
+    if how == "older":
+        older = hand.dice.choice(hand.witnessed[:-2])
+        place.write_text(older.note.encode())
+        return Done(
+            "checkpoint in storage was older",
+            ("checkpoint_replaced",),
+            [],
+            [f"storage/{older.checkpoint.size}"],
+        )
+    if how == "gone":
+        place.unlink()
+        return Done("checkpoint in storage deleted", ("checkpoint_replaced",), [], ["storage/0"])
     if how == "storage":
-        [place] = hand.folder.glob("audit/*/checkpoint")
         stored = parse_checkpoint(parse_note(place.read_bytes()).text)
         place.write_text(
             sign(Checkpoint(stored.origin, stored.size, hand.flipped(stored.root)).text, [FORGED]).encode()

@@ -60,6 +60,20 @@ async def test_each_event_has_its_leaf_at_its_position(mill: Mill) -> None:
         assert includes(sealed.last.root, 301, index, leaf_hash(entries[index]), proof)
 
 
+async def test_a_leader_stores_the_newest_checkpoint_again_where_storage_lacks_it(mill: Mill) -> None:
+    for _ in range(2):
+        await mill.append(3)
+        sealed = await mill.seal()
+    newest = (await mill.tile_folder()).with_name("checkpoint")
+    older, note = (await mill.signed())[0], newest.read_text()
+    newest.write_text(older.note.encode())
+    await mill.seal()
+    assert newest.read_text() == note
+    newest.unlink()
+    assert (await mill.seal()).last == sealed.last
+    assert newest.read_text() == note
+
+
 async def test_a_leader_goes_on_where_the_last_one_was(mill: Mill) -> None:
     sizes = []
     for events in (1, 254, 1, 1, 600, 3):
