@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.audit.progress import Progress
 from engine.audit.pruner import NotAsSealed
 from engine.audit.sealer import Sealer
 from engine.audit.signer import KeySigner
@@ -18,7 +19,7 @@ from events.incarnation import begin_incarnation
 from events.rebuild import rebuild
 from tests.engine.audit.mill import KEY
 from tests.engine.audit.pruned_log import everything, fetch, first_moved, kinds, opened, prune, replayed
-from tests.engine.audit.sealed_log import SealedLog, copy_objects, verified
+from tests.engine.audit.sealed_log import SealedLog, auditor, copy_objects, verified
 from tests.engine.recorded import world_on
 from tests.postgres import Database, PostgresServer
 
@@ -124,6 +125,26 @@ async def test_two_at_once_move_each_event_once(
         await prune(database, folder)
         assert await kinds(database) == await kinds(pruned_log.database)
         assert (await verified(database, folder, whole_log.witnessed)).clean
+
+
+async def test_a_verification_does_not_mind_what_is_moved_meanwhile(
+    whole_log: SealedLog, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    folder = copy_objects(whole_log.folder, tmp_path / "objects")
+    moved = []
+
+    async def move(progress: Progress) -> None:
+        if not moved:
+            moved.append((await prune(database, folder)).events)
+
+    async with (
+        postgres_server.new_database(whole_log.database.name) as database,
+        auditor(database, folder, whole_log.witnessed, page=20) as verifier,
+    ):
+        report = await verifier.run(await verifier.begin(), move)
+    assert moved[0] > 0
+    assert report.defects == []
+    assert report.events == report.head
 
 
 async def test_the_evidence_of_a_pruned_batch_is_the_same(
