@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Final
 
 import msgspec
 import pytest
@@ -46,32 +47,46 @@ def put_another(one: Path, other: Path, dice: Random) -> None:
     one.write_bytes(other.read_bytes())
 
 
-@pytest.mark.parametrize(
-    ("hand", "kind"),
-    [
-        (lose, "segment_deleted"),
-        (flip, "segment_changed"),
-        (cut, "segment_changed"),
-        (lengthen, "segment_changed"),
-        (swap, "segment_swapped"),
-        (put_another, "segment_swapped"),
-    ],
-)
-async def test_whatever_is_done_to_a_segment_is_one_defect(
-    pruned_copy: SealedLog, hand: Callable[[Path, Path, Random], None], kind: str
-) -> None:
-    dice = Random(f"{hand.__name__}")
-    segments = sorted(pruned_copy.folder.glob("audit/*/segments/*"))
-    one, other = dice.sample(segments, 2)
-    hand(one, other, dice)
-    report = await verified(pruned_copy.database, pruned_copy.folder, pruned_copy.witnessed)
-    assert [defect.kind for defect in report.defects] == [kind]
+Act = Callable[[Path, Path, Random], None]
+ACTS: Final[dict[Act, str]] = {
+    lose: "segment_deleted",
+    flip: "segment_changed",
+    cut: "segment_changed",
+    lengthen: "segment_changed",
+    swap: "segment_swapped",
+    put_another: "segment_swapped",
+}
+"""What may be done to one segment, with another at hand, and what it must be called."""
+
+
+async def done(log: SealedLog, act: Act, dice: Random) -> None:
+    """Does it to segments by the dice: it must be found, and named rightly, once."""
+    one, other = dice.sample(sorted(log.folder.glob("audit/*/segments/*")), 2)
+    act(one, other, dice)
+    report = await verified(log.database, log.folder, log.witnessed)
+    assert [defect.kind for defect in report.defects] == [ACTS[act]]
     [defect] = report.defects
     named = {(int(first), int(last)) for first, last, _ in (file.name.split("-") for file in (one, other))}
     assert (defect.position, defect.upto) in named
     assert f"the segment {defect.position} to {defect.upto} of the log" in defect.told
+
+
+@pytest.mark.parametrize("act", ACTS)
+async def test_whatever_is_done_to_a_segment_is_one_defect(pruned_copy: SealedLog, act: Act) -> None:
+    await done(pruned_copy, act, Random(act.__name__))
     with pytest.raises(SegmentDamaged, match="batchmill audit verify"):
         await replayed(pruned_copy.database, pruned_copy.folder)
+
+
+@pytest.mark.soak
+async def test_a_hundred_times_it_is_found_and_named(pruned_copy: SealedLog) -> None:
+    files = {file: file.read_bytes() for file in pruned_copy.folder.glob("audit/*/segments/*")}
+    dice = Random(1)
+    for _ in range(100):
+        await done(pruned_copy, dice.choice([*ACTS]), dice)
+        for file, content in files.items():
+            file.write_bytes(content)
+    assert (await verified(pruned_copy.database, pruned_copy.folder, pruned_copy.witnessed)).clean
 
 
 async def in_steps(log: SealedLog) -> Report:

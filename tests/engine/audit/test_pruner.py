@@ -131,7 +131,7 @@ async def test_a_verification_does_not_mind_what_is_moved_meanwhile(
     whole_log: SealedLog, postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
     folder = copy_objects(whole_log.folder, tmp_path / "objects")
-    moved = []
+    moved: list[int] = []
 
     async def move(progress: Progress) -> None:
         if not moved:
