@@ -83,9 +83,7 @@ def flush_of(claim: Claim, lines: Sequence[int], *, event_id: UUID | None = None
     return Flush(claim.id, claim.token, recorded, claim.bits(lines))
 
 
-async def hand_out_one(
-    board: WorkBoard, leadership: Leadership, batch: OpenBatch, lines: int
-) -> int | None:
+async def hand_out_one(board: WorkBoard, leadership: Leadership, batch: OpenBatch, lines: int) -> int | None:
     """Cuts the next lines of one batch into a chunk; its claim id, None where the batch has moved on."""
     [claim_id] = await board.hand_out(leadership, [(batch, lines)])
     return claim_id
