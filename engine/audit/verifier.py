@@ -178,7 +178,7 @@ class Verifier:
                     progress.tree, progress.position = state, at
                     progress.reach(state.size)
                     await show(progress)
-        await self._lay(check, progress, [], min(at, check.size), {}, last=True)
+        await self._lay(check, progress, [], min(max(at, progress.base), check.size), {}, last=True)
         await self._name(check, progress)
         progress.phase, progress.position, progress.tree = "read models", progress.base or BEFORE_ALL, None
 

@@ -128,15 +128,16 @@ async def insert_a_row(hand: Hand) -> Done:
 
 
 async def cut_the_tail(hand: Hand) -> Done:
-    """The last events; with or without the checkpoints and tiles that tell of them, and their attachments."""
-    kept = hand.size - hand.dice.randint(1, 40)
-    how = hand.dice.choice(("events", "checkpoints", "everything"))
+    """The last events, or all; with or without the checkpoints and tiles that tell of them, and their
+    attachments."""
+    how = hand.dice.choice(("events", "all events", "checkpoints", "everything"))
+    kept = 0 if how == "all events" else hand.size - hand.dice.randint(1, 40)
     if hand.dice.random() < 0.5:
         await hand.execute(
             "DELETE FROM attachments a USING events e WHERE e.event_id = a.event_id AND e.position > $1", kept
         )
     await hand.execute("DELETE FROM events WHERE position > $1", kept)
-    if how != "events":
+    if how in ("checkpoints", "everything"):
         await hand.execute("DELETE FROM signed_checkpoints WHERE size > $1", kept)
         older = [signed for signed in hand.witnessed if signed.checkpoint.size <= kept][-1]
         [place] = hand.folder.glob("audit/*/checkpoint")
