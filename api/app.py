@@ -84,9 +84,7 @@ def create_app(services: ApiServices) -> Litestar:
         logging_config=None,
         openapi_config=None,
         request_max_body_size=None,
-        state=State(
-            {"services": services, "checked": health.Checked(services.journal, services.audit.records)}
-        ),
+        state=State({"services": services}),
     )
     # Around the router, so that also what no route is found for goes through the exchange.
     app.asgi_handler = Exchange(AzurePaths(app.asgi_handler))

@@ -12,11 +12,17 @@ from events.audit.records import AuditRecords
 from events.journal import Journal
 
 
+class Sealing(msgspec.Struct, frozen=True):
+    """What knows how far the log is sealed."""
+
+    records: AuditRecords
+
+
 class Checked(msgspec.Struct, frozen=True):
-    """What is looked at."""
+    """What is looked at; the services of the whole API have it as well."""
 
     journal: Journal
-    audit: AuditRecords
+    audit: Sealing
 
 
 class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -40,9 +46,9 @@ async def ready(request: Request[None, None, State]) -> Ready:
     A write of nothing: a database that turned read-only (a demoted primary) goes on answering reads. That the
     log is not sealed takes nobody out of service, but is to be seen from outside.
     """
-    checked = cast(Checked, request.app.state.checked)
+    checked = cast(Checked, request.app.state.services)
     await checked.journal.models.advance([])
-    unsealed = await checked.audit.unsealed()
+    unsealed = await checked.audit.records.unsealed()
     return Ready("ok", None if unsealed is None else int(unsealed))
 
 
@@ -53,5 +59,5 @@ def create_health_app(journal: Journal, audit: AuditRecords) -> Litestar:
         exception_handlers={Exception: answer_error},
         logging_config=None,
         openapi_config=None,
-        state=State({"checked": Checked(journal, audit)}),
+        state=State({"services": Checked(journal, Sealing(audit))}),
     )

@@ -105,6 +105,10 @@ def entries() -> tuple[Entry, ...]:
             summary="Whether the database can be written",
             says="Else the answer is 503.",
             answers=(_READY,),
-            examples={"ok": Example(says="It can.", answer={"status": "ok"})},
+            examples={
+                "ok": Example(
+                    says="It can, and all is sealed.", answer={"status": "ok", "unsealed_seconds": 0}
+                )
+            },
         ),
     )
