@@ -107,6 +107,7 @@ async def in_steps(log: SealedLog) -> Report:
                 continue
 
 
+@pytest.mark.soak
 async def test_a_verification_with_a_damaged_segment_goes_on_from_any_page(pruned_copy: SealedLog) -> None:
     sorted(pruned_copy.folder.glob("audit/*/segments/*"))[1].unlink()
     report = await in_steps(pruned_copy)
@@ -135,7 +136,7 @@ async def test_an_index_of_segments_that_was_cut_is_a_deletion_of_events(pruned_
     assert min(defect.position or 0 for defect in report.defects) == segment["first"]
 
 
-@pytest.mark.parametrize("positions", ["'{}'", "'{[1,)}'", "'{[1,9000000000000)}'"])
+@pytest.mark.parametrize("positions", ["'{}'", "'{[1,9000000000000)}'"])
 async def test_positions_that_a_segment_cannot_have_are_a_defect(
     pruned_copy: SealedLog, positions: str
 ) -> None:

@@ -21,6 +21,7 @@ from events.audit.checkpoint import Checkpoint, parse_checkpoint
 from events.audit.note import parse_note, sign
 from events.audit.records import AuditRecords
 from events.errors import NotFound
+from events.incarnation import begin_incarnation
 from storage.store import ObjectMissing
 from tests.chaos.seed import SEED
 from tests.engine.audit.corruption import KINDS, corrupt
@@ -218,15 +219,9 @@ async def test_a_history_written_anew_is_not_what_the_witness_was_told(
     async with postgres_server.new_database(sealed_log.database.name) as database:
         await _execute(database, "UPDATE events SET metadata = '{}' WHERE position = 30")
         await _execute(database, DIGESTED, 30)
-        await _execute(database, "DELETE FROM leaderships")
-        await _execute(database, "DELETE FROM workers")
         await _execute(database, "DELETE FROM signed_checkpoints")
         shutil.rmtree(objects / "audit")
-        async with world_on(database.app_url, objects) as world:
-            sealer = Sealer(
-                world.journal, AuditRecords(world.database), world.store, KeySigner([KEY]), Witnesses([])
-            )
-            await sealer.seal(await sealer.open(world.leadership), world.leadership)
+        await _sealed_anew(database, objects)
         alone = await verified(database, objects, [])
         # Without the witness it fits but for what ends of batches name.
         assert {defect.kind for defect in alone.defects} == {"checkpoint_replaced"}
@@ -301,6 +296,40 @@ async def test_results_of_lines_never_run_are_clean_when_their_input_is_gone_by_
         sealer = Sealer(world.journal, records, world.store, KeySigner([KEY]), Witnesses([]))
         await sealer.seal(await sealer.open(world.leadership), world.leadership)
     assert (await verified(database, tmp_path, [])).defects == []
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_what_a_forked_log_took_over_is_held_against_what_was_signed_before(
+    sealed_log: SealedLog, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    objects, last = copy_objects(sealed_log.folder, tmp_path / "objects"), sealed_log.witnessed[-1].checkpoint
+    async with postgres_server.new_database(sealed_log.database.name) as database:
+        await begin_incarnation(database.owner_url, "restored")
+        await _sealed_anew(database, objects)
+        assert (await verified(database, objects, sealed_log.witnessed)).defects == []
+        await _execute(
+            database, "UPDATE incarnations SET position = $1 WHERE reason = 'restored'", last.size - 2
+        )
+        report = await verified(database, objects, sealed_log.witnessed)
+        assert [(one.kind, one.position) for one in report.defects] == [("tail_cut", last.size - 1)]
+
+    async with postgres_server.new_database(sealed_log.database.name) as database:
+        await _execute(database, "UPDATE events SET metadata = '{}' WHERE position = 30")
+        await _execute(database, DIGESTED, 30)
+        await begin_incarnation(database.owner_url, "so that nobody sees it")
+        await _sealed_anew(database, objects)
+        report = await verified(database, objects, [])
+    assert [defect.kind for defect in report.defects] == ["history_rewritten"]
+
+
+async def _sealed_anew(database: Database, objects: Path) -> None:
+    """Seals a log that whoever led it has left."""
+    for table in ("leaderships", "workers"):
+        await _execute(database, f"DELETE FROM {table}")
+    async with world_on(database.app_url, objects) as world:
+        records, signer = AuditRecords(world.database), KeySigner([KEY])
+        sealer = Sealer(world.journal, records, world.store, signer, Witnesses([]))
+        await sealer.seal(await sealer.open(world.leadership), world.leadership)
 
 
 class Stopped(Exception):
