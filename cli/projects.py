@@ -80,7 +80,10 @@ def erase(
     else:
         print(f"Deleted {erased.files:,} files and cancelled {erased.uploads:,} uploads of {project}.")
         if erased.data_key_destroyed:
-            print("Destroyed its data key: what that had encrypted is out of everybody's reach.")
+            print(
+                "Destroyed its data key: only an older copy of the database and the wrapping key of then, "
+                "together, can read what that had encrypted."
+            )
         if erased.open_batches:
             print(f"Still ending: {', '.join(erased.open_batches)}. Run this again when they have.")
         if erased.unread:

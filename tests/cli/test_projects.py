@@ -80,5 +80,6 @@ def test_a_project_is_erased_when_its_batches_have_ended(
     assert run(["projects", "erase", PROJECT]) == ExitCode.OK
     assert capsys.readouterr().out == (
         f"Deleted 1 files and cancelled 0 uploads of {PROJECT}.\n"
-        "Destroyed its data key: what that had encrypted is out of everybody's reach.\n"
+        "Destroyed its data key: only an older copy of the database and the wrapping key of then, together, "
+        "can read what that had encrypted.\n"
     )
