@@ -74,12 +74,15 @@ class Checkpoints:
         self._incarnation = incarnation
         self._trust = trust
         self._known = list(trust.keys)
+        self._former: dict[str, tuple[UUID, int]] = {}
+        """Earlier incarnations by the name of their log, and up to which position they are this one's."""
 
     async def anchor(self) -> Anchor:
         """Looks everywhere for the newest. Raises as `Evidence` and storage do."""
         told: list[Mark] = []
         defects: list[Defect] = []
         anchors: list[Mark] = []
+        lost: dict[str, tuple[int, str]] = {}
         found = list(self._trust.witnessed)
         before = await self._last_but_one()
         try:
@@ -95,13 +98,19 @@ class Checkpoints:
             except MalformedNote:
                 defects.append(replaced(0, f"{STORAGE}/{name}", expected=None, found=None))
         for where, signed in found:
-            size, root = signed.checkpoint.size, signed.checkpoint.root
-            if signed.checkpoint.origin != self.origin or not _signed_by(signed, self._known):
+            size, root, origin = signed.checkpoint.size, signed.checkpoint.root, signed.checkpoint.origin
+            ours = origin == self.origin
+            if not (ours or origin in self._former) or not _signed_by(signed, self._known):
                 defects.append(replaced(size, where, expected=None, found=root.hex()))
                 continue
+            if not ours and size > self._former[origin][1]:
+                lost[origin] = max(lost.get(origin, (0, "")), (size, where))
+                continue
             told.append(Mark(size, root, where, witness=where != STORAGE))
-            if _signed_by(signed, self._trust.keys):
+            if ours and _signed_by(signed, self._trust.keys):
                 anchors.append(told[-1])
+        told += await self._of_former()
+        defects += [_lost(size, self._former[origin][1], where) for origin, (size, where) in lost.items()]
         newest = await self.newest(EVER)
         if newest is not None:
             anchors.append(newest)
@@ -128,7 +137,12 @@ class Checkpoints:
 
     async def learn_keys(self) -> None:
         """Keys that the log itself names, whose signatures may stand alone on older checkpoints. What is
-        under the newest checkpoint is told by a key that the auditor trusts."""
+        under the newest checkpoint is told by a key that the auditor trusts. The same of earlier names."""
+        self._former, end = {}, EVER
+        for id, position in reversed(await self._evidence.incarnations()):
+            if id != self._incarnation:
+                self._former[origin_of(id)] = id, end
+            end = min(end, position)
         self._known = list(self._trust.keys)
         for data in await self._evidence.keys(STREAM):
             try:
@@ -162,6 +176,16 @@ class Checkpoints:
             upto = rows[-1].size - 1
         return None
 
+    async def _of_former(self) -> list[Mark]:
+        """Of each earlier incarnation the last checkpoint of what this one took over from it."""
+        marks = []
+        for origin, (id, end) in self._former.items():
+            for row in await self._evidence.newest_checkpoints(id, end, 4):
+                if self._holds(row, origin) is not None:
+                    marks.append(Mark(row.size, row.root, f"{DATABASE}, of {origin}", witness=True))
+                    break
+        return marks
+
     async def _last_but_one(self) -> int:
         """The size of the checkpoint before the newest of the database; 0 where there is none. Storage has
         that one or a later one, since it is stored before the next is signed."""
@@ -188,16 +212,24 @@ class Checkpoints:
                     yield kept
                 hours.clear()
 
-    def _holds(self, row: CheckpointRow) -> Signed | None:
+    def _holds(self, row: CheckpointRow, origin: str | None = None) -> Signed | None:
         """The checkpoint of a row, where the row says the same as its note and somebody known signed it."""
         try:
             signed = parse_signed(row.note)
         except MalformedNote:
             return None
         said = (signed.checkpoint.origin, signed.checkpoint.size, signed.checkpoint.root)
-        return (
-            signed if said == (self.origin, row.size, row.root) and _signed_by(signed, self._known) else None
-        )
+        holds = said == (origin or self.origin, row.size, row.root) and _signed_by(signed, self._known)
+        return signed if holds else None
+
+
+def _lost(size: int, end: int, where: str) -> Defect:
+    """The defect of events that were sealed before the log was forked behind the first `end` of them."""
+    told = (
+        f"the log was forked at position {end}, and {where} has a checkpoint of {size} events of what it was "
+        "before: those behind are lost"
+    )
+    return Defect("tail_cut", told, position=end + 1, upto=size, key=where)
 
 
 def _fallen_behind(before: int, stored: Signed | None) -> list[Defect]:

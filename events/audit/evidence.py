@@ -172,6 +172,11 @@ class Evidence:
         """The last signed checkpoints up to a size, the newest first."""
         return await self._checkpoints("newest_checkpoints", incarnation, upto, limit)
 
+    async def incarnations(self) -> list[tuple[UUID, int]]:
+        """Every incarnation of the log, the newest last, each with the last position that it took over."""
+        async with self._database.reading() as connection:
+            return [(row["id"], row["position"]) for row in await connection.fetch(_SQL["incarnations"])]
+
     async def kept_checkpoints(self, sizes: Sequence[int]) -> set[tuple[int, bytes]]:
         """Size and root of the checkpoints of these sizes, of every incarnation."""
         async with self._database.reading() as connection:

@@ -43,6 +43,10 @@ SELECT size, root, note FROM signed_checkpoints WHERE incarnation = $1 AND size 
 -- The last ones, the newest first.
 SELECT size, root, note FROM signed_checkpoints WHERE incarnation = $1 AND size <= $2 ORDER BY size DESC LIMIT $3
 
+-- name: incarnations
+-- Every incarnation of the log, the newest last.
+SELECT id, position FROM incarnations ORDER BY position, started_at
+
 -- name: kept_checkpoints
 -- The checkpoints of some sizes, of every incarnation.
 SELECT s.size, s.root FROM incarnations i CROSS JOIN LATERAL (

@@ -10,7 +10,7 @@ import msgspec
 
 from events.audit.records import Signed
 
-TABLES: Final = ("events", "attachments", "read_models", "signed_checkpoints")
+TABLES: Final = ("events", "attachments", "read_models", "signed_checkpoints", "incarnations")
 Connection = asyncpg.Connection
 
 
