@@ -3,6 +3,7 @@
 import secrets
 import tracemalloc
 from collections.abc import AsyncIterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,16 @@ async def test_a_range_reads_its_frames_alone(store: EncryptedStore, monkeypatch
     start = 3 * FRAME_BYTES + 100
     assert await store.read(stored.key, start, start + 10) == text[start : start + 10]
     assert asked == [(3 * ENCRYPTED_FRAME_BYTES, 4 * ENCRYPTED_FRAME_BYTES + 1)]
+
+
+@pytest.mark.parametrize("size", [0, 1, FRAME_BYTES, 4 * FRAME_BYTES, 4 * FRAME_BYTES + 1])
+async def test_ranges_are_exact_around_the_edges_of_frames(store: EncryptedStore, size: int) -> None:
+    text = secrets.token_bytes(size)
+    stored = await store.put(body_of(text), prefix="files", project="p")
+    edges = (0, 1, FRAME_BYTES - 1, FRAME_BYTES, FRAME_BYTES + 1, size - 1, size, size + 1, 9 * FRAME_BYTES)
+    for start, end in product((edge for edge in edges if edge >= 0), repeat=2):
+        assert await store.read(stored.key, start, end) == text[start:end]
+        assert await whole(store, stored.key, start, end) == text[start:end]
 
 
 async def test_plain_and_encrypted_objects_lie_side_by_side(
