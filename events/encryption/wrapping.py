@@ -59,7 +59,7 @@ class Wrapping:
             raise WrappingFailed(
                 f"data key {id} of project {project} is wrapped by {named(by)}: {remedy(by)}"
             )
-        answer = await answer_of([*self._command, "unwrap", project], wrapped.decode() + "\n")
+        answer = await answer_of([*self._command, "unwrap", project], wrapped.decode(errors="replace") + "\n")
         try:
             secret = base64.b64decode(answer.strip(), validate=True)
         except (binascii.Error, ValueError):
