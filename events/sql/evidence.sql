@@ -89,10 +89,11 @@ ORDER BY m.id
 
 -- name: stray_attachments
 -- The next attachments, with the streams of their events; of those that no event has recorded, the digest.
-SELECT a.event_id, a.ordinal, a.batch_id, e.stream_id, sha256_of_stray
+SELECT a.event_id, a.ordinal, a.batch_id, e.stream_id,
+       CASE WHEN e.stream_id IS NULL THEN sha256(a.salt || a.body) END AS digest
 FROM (SELECT event_id, ordinal, batch_id, salt, body FROM attachments
       WHERE (event_id, ordinal) > ($1, $2) ORDER BY event_id, ordinal LIMIT $3) a
-LEFT JOIN events e ON e.event_id = a.event_id AND a.ordinal >= 0
-    AND length(e.attachments) >= 32 * (a.ordinal + 1)
-CROSS JOIN LATERAL (SELECT CASE WHEN e.event_id IS NULL THEN sha256(a.salt || a.body) END AS sha256_of_stray) d
+LEFT JOIN LATERAL (SELECT e.stream_id FROM events e
+                   WHERE e.event_id = a.event_id AND a.ordinal >= 0 AND length(e.attachments) >= 32 * (a.ordinal + 1)
+                   LIMIT 1) e ON true
 ORDER BY a.event_id, a.ordinal
