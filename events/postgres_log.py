@@ -118,9 +118,12 @@ class PostgresLog:
         """See `Log.facts`."""
         async with self._database.reading() as connection:
             rows = await connection.fetch(_SQL["facts"], batch_id, after, limit)
+        facts = [(row["version"], row["event_id"], row["lines"]) for row in rows]
+        if rows and not rows[0]["moved"]:
+            return facts
         return await self._segments.some_of_stream(
             batch_id,
-            [(row["version"], row["event_id"], row["lines"]) for row in rows],
+            facts,
             lambda row: None if row.lines is None else (row.version, row.event_id, row.lines),
             lambda fact: fact[0],
             after=after,

@@ -21,8 +21,8 @@ SELECT position, event_id, stream_id, version, type, project_id, data, metadata,
 FROM events WHERE position > $1 ORDER BY position LIMIT $2
 
 -- name: facts
--- The next per-line facts of one batch.
-SELECT version, event_id, lines
+-- The next per-line facts of one batch, and whether some of its events were moved to storage.
+SELECT version, event_id, lines, EXISTS (SELECT 1 FROM segment_streams s WHERE s.stream_id = $1) AS moved
 FROM events WHERE stream_id = $1 AND version > $2 AND lines IS NOT NULL ORDER BY version LIMIT $3
 
 -- name: flushed
