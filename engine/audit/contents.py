@@ -49,6 +49,8 @@ DAMAGED: Final = (
     ValueError,
 )
 """What comes of making results from a log of which anything may have been changed."""
+NOT_SEEN: Final = (UnknownEvent, SegmentDamaged)
+"""Only a newer program can look; or a segment is damaged, which is a defect of its own."""
 
 
 class Looked(msgspec.Struct):
@@ -93,8 +95,7 @@ class Contents:
 
     async def _each(self, look: Callable[[LogRow], Awaitable[None]], rows: Sequence[LogRow]) -> None:
         for row in rows:
-            # Only a newer program can look; or a segment is damaged, which is a defect of its own.
-            with suppress(UnknownEvent, SegmentDamaged):
+            with suppress(*NOT_SEEN):
                 await look(row)
 
     async def _attachments(self, rows: Sequence[LogRow]) -> None:
@@ -197,11 +198,12 @@ class Contents:
         among `firsts` is looked at by its digest in the same reading."""
         async with AsyncExitStack() as opened:
             files: dict[str, StoredFile] = {}
-            for id in files_of(row):
-                if (created := await self._created(id)) is not None:
-                    file = StoredFile(self._store, created.storage_key)
-                    files[id] = await opened.enter_async_context(aclosing(file))
-            await self._compare(row, files)
+            with suppress(*NOT_SEEN):
+                for id in files_of(row):
+                    if (created := await self._created(id)) is not None:
+                        file = StoredFile(self._store, created.storage_key)
+                        files[id] = await opened.enter_async_context(aclosing(file))
+                await self._compare(row, files)
             for id in files_of(row):
                 if (first := firsts.pop(id, None)) is None:
                     continue
