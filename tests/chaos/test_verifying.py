@@ -1,6 +1,8 @@
-"""No false alarm: logs of servers that died again and again are verified, while they run and after."""
+"""No false alarm: logs of servers that died again and again are verified, while they run and after, and while
+what is old of them is moved to storage."""
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 
@@ -8,8 +10,11 @@ import aiohttp
 import pytest
 
 from cli.embedded.data_folder import audit_key_file
+from engine.audit.pruner import prune
 from engine.audit.signer import parse_private_keys
 from events.audit.note import PublicKey
+from events.database import Database
+from storage.object_store import open_store
 from tests.chaos.checker import Kill
 from tests.chaos.history import History
 from tests.chaos.mill import Mill, mill
@@ -34,7 +39,7 @@ async def test_a_log_is_clean_after_any_history_and_while_it_is_made(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     upstream.latency = 0.05
-    alarms, reports = [], []
+    alarms, reports, moved = [], [], 0
     kills: list[Kill] = []
     async with (
         mill(tmp_path / "data", upstream.url, **SETTINGS) as serving,
@@ -50,6 +55,7 @@ async def test_a_log_is_clean_after_any_history_and_while_it_is_made(
                     group.create_task(kill_again_and_again(serving, dice, kills, KILLS, done))
                     await lived(histories)
                     done.set()
+            moved += await pruned(serving)
             report = await verified(serving.database, serving.files, kept_keys(serving))
             reports.append(report)
             alarms += [(number, defect) for defect in report.defects]
@@ -57,10 +63,21 @@ async def test_a_log_is_clean_after_any_history_and_while_it_is_made(
     with capsys.disabled():
         print(
             f"\nseed {SEED}: {rounds} verifications, {len(kills)} kills; the last one of {last.events:,} "
-            f"events, {last.checkpoints} checkpoints, {last.files} files, {last.erased} attachments erased"
+            f"events, {last.checkpoints} checkpoints, {last.files} files, {last.erased} attachments erased, "
+            f"{moved:,} events moved"
         )
     assert alarms == []
     assert last.sealed > 0
+
+
+async def pruned(serving: Mill) -> int:
+    """Moves to storage what may be; how many events that were."""
+    database, store = await Database.open(serving.database), open_store(serving.files.as_uri())
+    try:
+        return (await prune(database, store, kept_keys(serving), timedelta())).events
+    finally:
+        await store.close()
+        await database.close()
 
 
 def kept_keys(serving: Mill) -> list[PublicKey]:
