@@ -103,9 +103,11 @@ async def test_broken_off_anywhere_it_is_run_again(
     async with postgres_server.new_database(whole_log.database.name) as database:
         for step in ("prune.before", "segment.before", "prune.after", "segment.after"):
             failpoint.arm(f"{step}=raise")
-            with pytest.raises(failpoint.FailpointRaised):
-                await prune(database, folder)
-            failpoint.arm("")
+            try:
+                with pytest.raises(failpoint.FailpointRaised):
+                    await prune(database, folder)
+            finally:
+                failpoint.arm("")
         assert (await verified(database, folder, whole_log.witnessed)).defects == []
         await prune(database, folder)
         assert await kinds(database) == await kinds(pruned_log.database)
