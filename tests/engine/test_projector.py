@@ -11,6 +11,7 @@ from events.batch import Batch, BatchCancelRequested
 from events.errors import UnknownEvent
 from events.event import NewEvent, RecordedEvent
 from events.follower import Follower
+from events.shape import SHAPES
 from tests.engine.recorded import PROJECT, RecordedBatch, World, request_line, stamped, world_on
 from tests.postgres import Database
 
@@ -103,7 +104,9 @@ async def test_a_row_of_another_program_is_left_as_it_is_and_the_others_go_on(wo
     other, strange = await started(world, 1), await started(world, 1)
     async with world.database.writing() as connection:
         await connection.execute(
-            "UPDATE read_models SET version = 1, state = $1 WHERE id = $2", '{"sublimated":true}', strange.id
+            "UPDATE read_models SET version = 1, state = $1 WHERE id = $2",
+            f'{{"shape":[{SHAPES[Batch].number},0],"sublimated":true}}',
+            strange.id,
         )
     with pytest.raises(UnknownEvent, match=strange.id):
         await world.models.get(Batch, strange.id)

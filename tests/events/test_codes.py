@@ -11,7 +11,7 @@ import events.inputs
 from engine.answer import InvalidResponse
 from engine.retry import judge
 from engine.upstream import AnswerTooLarge, ConnectFailed, TimedOut
-from events.inputs.planning import Plan, Planning, cannot_find, fitting
+from events.inputs.planning import Plan, Planning, cannot_find, fitting, input_lost
 from events.inputs.validator import LineError, LineRules
 from events.limits import Limits
 from events.outcomes.lines import ERROR_CODES, UNRUN
@@ -129,8 +129,9 @@ FILES: Final = {
     "token_limit_exceeded": "Enqueued token limit reached for m in organization project-1. "
     "Limit: 1 enqueued tokens. Please try again once some in_progress batches have been completed.",
     "invalid_request": "Cannot find file file-x, or organization project-1 does not have access to it.",
+    "input_lost": "The contents of input file file-x are gone from storage, and did not come back.",
 }
-"""What is wrong with a whole input, by its code. It has no line, and a parameter only if it is not found."""
+"""What is wrong with a whole input, by its code. It has no line, and a parameter only if it is not there."""
 
 RESULTS: Final = {
     "batch_expired": "This request could not be executed before the completion window expired.",
@@ -175,12 +176,14 @@ def test_what_is_wrong_with_a_whole_input_is_told_without_a_line(code: str) -> N
             found = planned("\n".join(many), rules)
         case "token_limit_exceeded":
             found = fitting(planned(GOOD, rules), Limits(queued_tokens=1), "project-1")
+        case "input_lost":
+            found = [input_lost("file-x")]
         case _:
             found = [cannot_find("file-x", "project-1")]
     assert isinstance(found, list)
     [error] = found
     assert (error.code, error.line) == (code, None)
-    assert error.param == ("file_id" if code == "invalid_request" else None)
+    assert error.param == ("file_id" if code in ("invalid_request", "input_lost") else None)
     assert error.message.startswith(said)
 
 
