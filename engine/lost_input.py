@@ -15,13 +15,19 @@ class LostInputs:
     def __init__(self, patience: float = PATIENCE, clock: Callable[[], float] = time.monotonic) -> None:
         self._patience = patience
         self._clock = clock
-        self._since: dict[str, float] = {}
+        self._away: dict[str, tuple[float, float]] = {}
+        """Since when, and when that was seen last."""
 
     def given_up(self, batch_id: str) -> bool:
-        """The input was not there: whether it has not been for too long."""
+        """The input was not there: whether it has not been for too long. What was not looked at for as long
+        may have been there in between, for another process."""
         now = self._clock()
-        return now - self._since.setdefault(batch_id, now) >= self._patience
+        since, seen = self._away.get(batch_id, (now, now))
+        if now - seen > self._patience:
+            since = now
+        self._away[batch_id] = since, now
+        return now - since >= self._patience
 
     def found(self, batch_id: str) -> None:
         """The input was there, or is not asked for any more."""
-        self._since.pop(batch_id, None)
+        self._away.pop(batch_id, None)

@@ -4,7 +4,7 @@
 
 A program that knows a later shape folds such a row again from the log. One that knows an earlier shape reads
 it where it may, and folds the stream by itself where it may not; it leaves the row to the newer program
-([why](../docs/decisions/0016-rows-say-their-shape.md)).
+(why so: docs/decisions/0016-rows-say-their-shape.md).
 """
 
 import re

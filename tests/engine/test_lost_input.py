@@ -105,3 +105,5 @@ def test_an_input_is_given_up_when_it_has_been_away_for_long_enough() -> None:
     assert not lost.given_up("batch_1")
     now = 121.0
     assert lost.given_up("batch_1")
+    now = 500.0
+    assert not lost.given_up("batch_1")
