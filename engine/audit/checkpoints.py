@@ -77,8 +77,9 @@ class Checkpoints:
         self._former: dict[str, tuple[UUID, int]] = {}
         """Earlier incarnations by the name of their log, and up to which position they are this one's."""
 
-    async def anchor(self) -> Anchor:
-        """Looks everywhere for the newest. Raises as `Evidence` and storage do."""
+    async def anchor(self, *, of_hours: bool = True) -> Anchor:
+        """Looks everywhere for the newest; `of_hours`: at the first one of every hour, too, which takes its
+        time in a log of years. Raises as `Evidence` and storage do."""
         told: list[Mark] = []
         defects: list[Defect] = []
         anchors: list[Mark] = []
@@ -92,11 +93,12 @@ class Checkpoints:
                 found.append((STORAGE, stored))
         except MalformedNote:
             defects.append(replaced(0, STORAGE, expected=None, found=None))
-        async for name, encoded in self._of_hours():
-            try:
-                found.append((STORAGE, parse_signed(encoded)))
-            except MalformedNote:
-                defects.append(replaced(0, f"{STORAGE}/{name}", expected=None, found=None))
+        if of_hours:
+            async for name, encoded in self._of_hours():
+                try:
+                    found.append((STORAGE, parse_signed(encoded)))
+                except MalformedNote:
+                    defects.append(replaced(0, f"{STORAGE}/{name}", expected=None, found=None))
         for where, signed in found:
             size, root, origin = signed.checkpoint.size, signed.checkpoint.root, signed.checkpoint.origin
             ours = origin == self.origin

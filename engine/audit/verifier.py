@@ -64,10 +64,11 @@ class Verifier:
         """The name of the log, as checkpoints have it."""
         return self._checkpoints.origin
 
-    async def begin(self, after: int = 0) -> Progress:
-        """Looks at what was signed last, and begins at the last checkpoint at or before position `after`."""
+    async def begin(self, after: int = 0, *, whole: bool = True) -> Progress:
+        """Looks at what was signed last, and begins at the last checkpoint at or before position `after`. To
+        look at a batch alone, not the `whole` log, takes no look at every checkpoint of storage."""
         await self._checkpoints.learn_keys()
-        anchor = await self._checkpoints.anchor()
+        anchor = await self._checkpoints.anchor(of_hours=whole)
         head = await self._log.head()
         base = min(after, head, anchor.size) if after else 0
         begun = await self._checkpoints.newest(base) if base else None
@@ -102,9 +103,9 @@ class Verifier:
         """The same of one batch and its files: that each of their events is under the newest checkpoint, by a
         proof, and all that they tell of. Events that were cut off the end of a stream only a verification of
         the whole log finds. Raises `NotFound` too."""
-        progress = await self.begin()
+        progress = await self.begin(whole=False)
         await self._checkpoints.learn_keys()
-        anchor = await self._checkpoints.anchor()
+        anchor = await self._checkpoints.anchor(of_hours=False)
         contents = Contents(self._evidence, self._log, self._store, progress.looked)
         streams, number = [batch_id], 0
         while number < len(streams):
