@@ -43,7 +43,8 @@ class SealedLog(msgspec.Struct):
 async def make_sealed_log(
     database: Database, folder: Path, *, batches: int = 5, lines: int = 40, seed: int = 1
 ) -> SealedLog:
-    """Batches completed, cancelled, expired, half run; files deleted, results erased, uploads, a key."""
+    """Batches completed, cancelled, expired, half run, not run; files deleted, results erased, uploads, a
+    key."""
     dice = Random(seed)
     async with world_on(database.app_url, folder) as world:
         records = AuditRecords(world.database)
@@ -72,6 +73,10 @@ async def make_sealed_log(
             if ending == "erased":
                 state = await batch.state()
                 await world.delete_file(state.output_file_id or "")
+        unrun = await world.batch([request_line(0)])
+        await unrun.expire()
+        await finalizer.finalize(unrun.id)
+        await world.delete_file((await unrun.state()).error_file_id or "")
         await world.upload(b"first part", b"second part")
         gone = await world.file(b"a file that is deleted\n")
         await world.file(b"a file that stays\n")
