@@ -118,11 +118,9 @@ class Checkpoints:
             anchors.append(newest)
         last = max(anchors, key=lambda mark: mark.size, default=None)
         if last is None:
-            if found or len(self._known) > len(self._trust.keys):
-                told_sealed = (
-                    "this log was sealed, but no checkpoint was found that one of the given keys has signed"
-                )
-                defects.append(Defect("checkpoint_replaced", told_sealed))
+            of_this = any(signed.checkpoint.origin not in self._former for _, signed in found)
+            if of_this or len(self._known) > len(self._trust.keys):
+                defects.append(Defect("checkpoint_replaced", UNSIGNED))
             return Anchor(0, EMPTY_ROOT, None, told, defects)
         return Anchor(last.size, last.root, last.where, told, defects)
 
@@ -139,7 +137,7 @@ class Checkpoints:
 
     async def learn_keys(self) -> None:
         """Keys that the log itself names, whose signatures may stand alone on older checkpoints. What is
-        under the newest checkpoint is told by a key that the auditor trusts. The same of earlier names."""
+        under the newest checkpoint is told by a key that the auditor trusts. And the log's earlier names."""
         self._former, end = {}, EVER
         for id, position in reversed(await self._evidence.incarnations()):
             if id != self._incarnation:

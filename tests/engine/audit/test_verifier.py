@@ -305,6 +305,8 @@ async def test_what_a_forked_log_took_over_is_held_against_what_was_signed_befor
     objects, last = copy_objects(sealed_log.folder, tmp_path / "objects"), sealed_log.witnessed[-1].checkpoint
     async with postgres_server.new_database(sealed_log.database.name) as database:
         await begin_incarnation(database.owner_url, "restored")
+        report = await verified(database, objects, sealed_log.witnessed)
+        assert (report.defects, report.anchor) == ([], None)
         await _sealed_anew(database, objects)
         assert (await verified(database, objects, sealed_log.witnessed)).defects == []
         await _execute(
