@@ -117,6 +117,7 @@ async def test_events_are_printed_as_they_are_recorded(database: Database) -> No
     following = await asyncio.create_subprocess_exec(
         *TIED, *PROGRAM, "log", "events", "--follow",
         env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        preexec_fn=heed_interrupts,
     )  # fmt: skip
     assert following.stdout is not None
     assert following.stderr is not None
@@ -127,6 +128,11 @@ async def test_events_are_printed_as_they_are_recorded(database: Database) -> No
         following.send_signal(signal.SIGINT)
         assert await following.wait() == ExitCode.INTERRUPTED
         assert (await following.stdout.read(), await following.stderr.read()) == (b"", b"")
+
+
+def heed_interrupts() -> None:
+    """A shell has what it runs in the background ignore them, and all its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 async def some_keys(database: Database, *projects: str) -> list[str]:
