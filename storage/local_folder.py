@@ -177,7 +177,13 @@ class LocalFolder:
     async def _discard(self, draft: Draft, reason: BaseException) -> None:
         """Remove `draft`, also when cancelled once more; `reason` is told when it has to stay behind."""
         removal = asyncio.get_running_loop().run_in_executor(self._threads, draft.discard)
-        done, _ = await asyncio.wait({removal}, timeout=self._patience)
+        try:
+            done, _ = await asyncio.wait({removal}, timeout=self._patience)
+        except asyncio.CancelledError:
+            await asyncio.wait(
+                {removal}, timeout=self._patience
+            )  # whoever hears of the end finds nothing left
+            raise
         failure = removal.exception() if done else self._silence()
         if failure is not None:
             reason.add_note(f"{self._root}: what was written is left to the sweep: {failure}")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from storage.draft import Draft
 from storage.local_folder import LocalFolder
 from storage.store import StorageError, StorageFull, StorageUnavailable
 from storage.sweep import sweep
@@ -278,3 +279,30 @@ async def test_the_age_of_an_object_is_that_of_its_last_byte(store: LocalFolder,
     os.utime(tmp_path / "deep" / "objects" / stored.key, (two_days_ago, two_days_ago))
     [info] = await listed(store, older_than=datetime.now(UTC) - timedelta(days=1))
     assert info.key == stored.key
+
+
+async def test_a_put_that_fails_and_is_cancelled_ends_when_nothing_of_it_is_left(
+    store: LocalFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    discard, begun, may_go_on = Draft.discard, threading.Event(), threading.Event()
+
+    def slow_discard(draft: Draft) -> None:
+        begun.set()
+        assert may_go_on.wait(10)
+        discard(draft)
+
+    async def failing() -> AsyncIterator[bytes]:
+        yield b"x" * 3 * MIB
+        raise ConnectionError("the client is gone")
+
+    monkeypatch.setattr(Draft, "discard", slow_discard)
+    putting = asyncio.create_task(store.put(failing(), prefix="files", project="p"))
+    assert await asyncio.to_thread(begun.wait, 10)
+    assert files_below(tmp_path) != []
+    putting.cancel()
+    ended, _ = await asyncio.wait({putting}, timeout=0.05)
+    assert not ended
+    may_go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await putting
+    assert files_below(tmp_path) == []
