@@ -2,7 +2,7 @@
 
 A notice is only a reason to look; what is done follows from the work board and the log, and doing it twice is
 harmless. Where no notice comes, the board is looked at all the same. Of several processes one lends a batch
-its hand, as long as it shows that it lives.
+its hand, as long as it shows that it lives, unless to plan it takes but a moment.
 """
 
 import asyncio

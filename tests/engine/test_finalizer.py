@@ -1,7 +1,7 @@
 """A batch ends with every line in exactly one of its two files, in line order, or it says why not yet."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from events.file import File
 from events.inputs.planning import InputChanged
 from events.outcomes.flush_body import ResultsDamaged
 from storage.local_folder import LocalFolder
-from tests.engine.recorded import PROJECT, World, request_line, result_line, shuffled, world_on
+from storage.store import Stored
+from tests.engine.recorded import PROJECT, RecordedBatch, World, request_line, result_line, shuffled, world_on
 from tests.postgres import Database
 from tests.storage.small_disk import SIZE, small_disk
 
@@ -283,17 +284,24 @@ async def test_a_cancel_while_finalizing_ends_in_cancelled_with_the_same_complet
     assert len(lines_of(await world.content(ended.output_file_id))) == 5
 
 
-async def test_a_cancel_just_before_the_closing_append_keeps_the_files_made(world: World) -> None:
-    batch = await world.batch(requests(5))
-    await batch.record_lines(range(5))
-    put, store = world.store.put, world.store
+def cancel_when_put(batch: RecordedBatch, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the batch cancelled as soon as one of its files is put."""
+    put = world.store.put
 
-    async def put_then_cancel(*args: object, **kwargs: object) -> object:
-        stored = await put(*args, **kwargs)  # type: ignore[arg-type]
+    async def put_then_cancel(body: AsyncIterable[bytes], *, prefix: str, project: str) -> Stored:
+        stored = await put(body, prefix=prefix, project=project)
         await batch.cancel()
         return stored
 
-    store.put = put_then_cancel  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(world.store, "put", put_then_cancel)
+
+
+async def test_a_cancel_just_before_the_closing_append_keeps_the_files_made(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = await world.batch(requests(5))
+    await batch.record_lines(range(5))
+    cancel_when_put(batch, world, monkeypatch)
     await finalizer_of(world).finalize(batch.id)
 
     ended = await batch.state()
@@ -302,19 +310,12 @@ async def test_a_cancel_just_before_the_closing_append_keeps_the_files_made(worl
 
 
 async def test_a_cancel_while_finalizing_as_expired_says_cancelled_of_every_line_not_run(
-    world: World,
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = await world.batch(requests(3))
     await batch.record_lines([0])
     await batch.expire()
-    put, store = world.store.put, world.store
-
-    async def put_then_cancel(*args: object, **kwargs: object) -> object:
-        stored = await put(*args, **kwargs)  # type: ignore[arg-type]
-        await batch.cancel()
-        return stored
-
-    store.put = put_then_cancel  # type: ignore[method-assign, assignment]
+    cancel_when_put(batch, world, monkeypatch)
     assert await finalizer_of(world).finalize(batch.id)
 
     ended = await batch.state()
@@ -337,9 +338,7 @@ async def test_a_full_disk_is_told_loses_nothing_and_passes(
     with pytest.raises(ResultsNotWritten, match="No space left on device; free some space"):
         await finalizer.finalize(batch.id)
 
-    async with asyncio.timeout(10):
-        while files_below(small_disk):  # noqa: ASYNC110  # a thread removes what was written
-            await asyncio.sleep(0.01)
+    assert files_below(small_disk) == []
     monkeypatch.undo()
     assert await finalizer_of(world).finalize(batch.id)
     assert (await batch.state()).completed == 6

@@ -9,7 +9,7 @@ import pytest
 
 from engine.desk import Desk
 from engine.finalizer import Finalizer
-from engine.planner import KnownModels, Planner
+from engine.planner import INLINE_BYTES, KnownModels, Planner
 from events.batch import BLOCKS_PER_GROUP, Batch, BatchCreated, BatchFailed, BatchStarted
 from events.catalog import new_event
 from events.inputs.input_lines import InputLines
@@ -131,6 +131,18 @@ async def test_a_batch_cancelled_while_it_is_planned_stays_cancelled(world: Worl
     state = await batch.state()
     assert (state.status, state.total, state.in_progress_at) == ("cancelled", 0, None)
     assert await phase(world, batch) is None
+
+
+@pytest.mark.parametrize("lines", [3, INLINE_BYTES // len(request_line(0))], ids=["small", "large"])
+async def test_a_custom_id_that_came_before_is_found_however_large_the_input(
+    world: World, lines: int
+) -> None:
+    batch = await world.created([*requests(lines), request_line(1)])
+    planner = planner_of(world)
+    assert planner.plans_at_once(await planner.read(batch.id)) is (lines == 3)
+    await plan(planner, batch.id)
+    (error,) = (await batch.state()).errors
+    assert (error.code, error.line) == ("duplicate_custom_id", lines + 1)
 
 
 async def test_a_file_that_was_not_there_fails_the_batch(world: World) -> None:
