@@ -180,9 +180,8 @@ class LocalFolder:
         try:
             done, _ = await asyncio.wait({removal}, timeout=self._patience)
         except asyncio.CancelledError:
-            await asyncio.wait(
-                {removal}, timeout=self._patience
-            )  # whoever hears of the end finds nothing left
+            # Whoever hears of the end finds nothing left.
+            await asyncio.wait({removal}, timeout=self._patience)
             raise
         failure = removal.exception() if done else self._silence()
         if failure is not None:
