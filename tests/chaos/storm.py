@@ -69,8 +69,10 @@ def plan_of(
     kills: int,
     over: range,
     pace: float = PACE,
+    moment: float = MOMENT,
 ) -> Plan:
-    """The storm of a seed: `services` happen in any order, spread over those of the `kills`."""
+    """The storm of a seed: `services` happen in any order, spread over those of the `kills`; planning and
+    finalizing are struck within a `moment`."""
     dice = random.Random(seed)
     shuffled = dice.sample(services, len(services))
     edges = [n * len(over) // len(services) for n in range(len(services) + 1)]
@@ -79,8 +81,8 @@ def plan_of(
         seed=seed,
         victims=[dice.choice(names) for _ in range(kills)],
         services={n: (what, dice.uniform(0.0, 2.0)) for n, what in zip(at, shuffled, strict=True)},
-        at_planning=dice.uniform(0.0, MOMENT),
-        at_finalizing=dice.uniform(0.0, MOMENT),
+        at_planning=dice.uniform(0.0, moment),
+        at_finalizing=dice.uniform(0.0, moment),
         pace=pace,
     )
 

@@ -17,7 +17,7 @@ from tests.chaos.fleet import AUDIT_KEY, fleet
 from tests.chaos.inputs import batch_of, fresh_names
 from tests.chaos.mill import polling
 from tests.chaos.seed import SEED
-from tests.chaos.storm import PACE, Plan, Service, Storm, plan_of
+from tests.chaos.storm import LOOK, PACE, Plan, Service, Storm, plan_of
 from tests.chaos.telling import Tell
 from tests.chaos.verified import verified
 from tests.chaos.witness import story_of, with_models
@@ -76,7 +76,7 @@ async def test_a_short_storm(
     postgres_of_its_own: PostgresNode,
     tell: Tell,
 ) -> None:
-    plan = plan_of(seed, NAMES, list(Service), kills=6, over=range(1, 5), pace=2 * PACE)
+    plan = plan_of(seed, NAMES, list(Service), kills=6, over=range(1, 5), pace=2 * PACE, moment=LOOK)
     lines, concurrency = fresh_names(1600), CONCURRENCY // 4  # as long as the kills take, and little to do
     storm, story, took, audit = await weathered(
         plan, lines, tmp_path, upstream, ledger, broker_of_its_own, postgres_of_its_own, concurrency
@@ -87,7 +87,8 @@ async def test_a_short_storm(
     assert audit.sealed > 0
     assert storm.unbidden == []
     assert set(storm.struck) >= {"worker", *Service}
-    assert {"planning", "running", "finalizing"} <= set(storm.phases)
+    # So few lines may be planned, and their files written, before anybody is struck; not so in a long storm.
+    assert storm.phases["running"] > 0
 
 
 @pytest.mark.soak
