@@ -7,7 +7,6 @@ its hand, as long as it shows that it lives, unless to plan it takes but a momen
 
 import asyncio
 import secrets
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -16,6 +15,7 @@ import structlog
 
 from engine.finalizer import Finalizer
 from engine.options import EngineOptions
+from engine.pauses import Pauses
 from engine.planner import Planner
 from engine.reason import say_why
 from events.batch import BatchCreated
@@ -45,7 +45,7 @@ class Desk:
         self._options = options
         self._id = "d_" + secrets.token_hex(8)
         self._busy: set[str] = set()
-        self._pauses: dict[str, tuple[float, float]] = {}
+        self._pauses = Pauses(FIRST_PAUSE, LONGEST_PAUSE)
         self._noticed = False
 
     async def run(self) -> None:
@@ -87,13 +87,12 @@ class Desk:
     async def _try(self, batch_id: str, help: Callable[[str], Awaitable[None]]) -> None:
         if not self._may_look(batch_id):
             return
-        _, pause = self._pauses.get(batch_id, (0.0, FIRST_PAUSE))
         self._busy.add(batch_id)
         try:
             await help(batch_id)
-            self._pauses.pop(batch_id, None)
+            self._pauses.end(batch_id)
         except (BatchmillError, StorageError, OSError) as error:
-            self._pauses[batch_id] = (time.monotonic() + pause, min(2 * pause, LONGEST_PAUSE))
+            pause = self._pauses.begin(batch_id)
             _logger.warning("batch put off", batch=batch_id, seconds=pause, reason=str(error))
             await say_why(self._board, batch_id, f"tries again soon: {error}")
         finally:
@@ -101,8 +100,7 @@ class Desk:
 
     def _may_look(self, batch_id: str) -> bool:
         """Not while a hand is on it here, nor soon after that failed."""
-        due, _ = self._pauses.get(batch_id, (0.0, FIRST_PAUSE))
-        return batch_id not in self._busy and time.monotonic() >= due
+        return batch_id not in self._busy and self._pauses.over(batch_id)
 
     @asynccontextmanager
     async def _hand_on(self, batch_id: str) -> AsyncIterator[bool]:
