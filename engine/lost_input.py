@@ -9,24 +9,32 @@ PATIENCE: Final = 900.0
 
 
 class LostInputs:
-    """Of one process, which tries again and again meanwhile. Holds an entry for each batch whose input is
-    away."""
+    """Of one process, which tries again and again meanwhile. Holds an entry for each batch whose input was
+    away within its patience: those that end in another process are let go."""
 
     def __init__(self, patience: float = PATIENCE, clock: Callable[[], float] = time.monotonic) -> None:
         self._patience = patience
         self._clock = clock
         self._away: dict[str, tuple[float, float]] = {}
-        """Since when, and when that was seen last."""
+        """Since when, and when that was seen last: in the order of the latter."""
 
     def given_up(self, batch_id: str) -> bool:
         """The input was not there: whether it has not been for too long. What was not looked at for as long
         may have been there in between, for another process."""
         now = self._clock()
-        since, seen = self._away.get(batch_id, (now, now))
-        if now - seen > self._patience:
-            since = now
+        while self._away:
+            longest, (_, seen) = next(iter(self._away.items()))
+            if now - seen <= self._patience:
+                break
+            del self._away[longest]
+        since, _ = self._away.pop(batch_id, (now, now))
         self._away[batch_id] = since, now
         return now - since >= self._patience
+
+    @property
+    def known(self) -> int:
+        """Of how many batches there is an entry."""
+        return len(self._away)
 
     def found(self, batch_id: str) -> None:
         """The input was there, or is not asked for any more."""

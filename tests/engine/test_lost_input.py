@@ -107,3 +107,13 @@ def test_an_input_is_given_up_when_it_has_been_away_for_long_enough() -> None:
     assert lost.given_up("batch_1")
     now = 500.0
     assert not lost.given_up("batch_1")
+
+
+def test_inputs_that_nobody_asks_for_any_more_are_let_go() -> None:
+    now = 0.0
+    lost = LostInputs(60.0, lambda: now)
+    for now in range(1000):
+        lost.given_up(f"batch_{now}")
+        lost.given_up("batch_again")
+    assert lost.known == 62
+    assert lost.given_up("batch_again")
