@@ -14,6 +14,7 @@ import random
 import tempfile
 import time
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 from statistics import median
 
@@ -94,7 +95,7 @@ async def _tell(place: Site, what: str, installation: Installation, tries: int) 
 
 def _spread(seconds: Sequence[float]) -> str:
     ordered = sorted(seconds)
-    high = ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]
+    high = ordered[ceil(0.99 * len(ordered)) - 1]
     return f"median {median(ordered) * 1000:.1f} ms, p99 {high * 1000:.1f} ms"
 
 
