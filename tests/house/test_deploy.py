@@ -2,6 +2,9 @@
 
 import json
 import re
+import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -23,7 +26,11 @@ from tests.house.chart import CHART, ROOT, Manifest, RenderError, lint, render
 from tests.postgres import Database
 
 DEPLOY = ROOT / "deploy"
-VALUES = {path.name.removesuffix("-values.yaml"): path for path in sorted(CHART.glob("ci/*-values.yaml"))}
+VALUES = {
+    "least": CHART / "ci" / "least-values.yaml",
+    "whole": CHART / "ci" / "whole-values.yaml",
+    "production": DEPLOY / "helm" / "production.yaml",
+}
 KUBERNETES = ("1.30", "1.37")
 """The oldest that the chart takes, and the newest that there are schemas of."""
 SECRETS = {
@@ -69,6 +76,12 @@ def pods(name: str) -> Iterator[tuple[str, Manifest]]:
             yield manifest["metadata"]["name"], manifest["spec"]["template"]["spec"]
 
 
+def environment_of(pod: Manifest) -> dict[str, str]:
+    """What a pod that the chart makes is given."""
+    (container,) = pod["containers"]
+    return {entry["name"]: entry["value"] for entry in container["env"]}
+
+
 def settings_from(environment: Mapping[str, Any], folder: Path) -> Settings:
     """What the program reads there, each credential being at its place in `folder` instead of its mount."""
     for file, content in SECRETS.items():
@@ -90,6 +103,36 @@ def test_every_setting_that_is_named_in_deploy_exists() -> None:
     }
     assert named
     assert [(word, path) for word, path in named if word not in known] == []
+
+
+@pytest.mark.parametrize(
+    "command", ["hadolint deploy/Containerfile", "docker-compose --file deploy/compose.yaml config --quiet"]
+)
+def test_the_tools_that_read_these_files_find_nothing_wrong(command: str) -> None:
+    tool, *arguments = command.split()
+    asked = [str(Path(sys.executable).parent / tool), *arguments]
+    said = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (said.returncode, said.stdout + said.stderr) == (0, "")
+
+
+def test_image_and_chart_have_the_version_of_the_program() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    assert chart["appVersion"] == project["version"]
+    assert f"ARG VERSION={project['version']}\n" in (DEPLOY / "Containerfile").read_text(encoding="utf-8")
+
+
+def test_one_service_of_the_compose_stack_builds_the_image() -> None:
+    stack = compose()["services"]
+    ours = {name: service for name, service in stack.items() if service["image"] == "batchmill"}
+    assert [name for name, service in ours.items() if "build" in service] == ["credentials"]
+    assert {service["pull_policy"] for service in ours.values()} == {"never"}
+
+
+def test_no_service_that_is_published_has_replicas() -> None:
+    published = [service for service in compose()["services"].values() if "ports" in service]
+    assert len({port for service in published for port in service["ports"]}) == len(published) == 2
+    assert [service for service in published if "deploy" in service] == []
 
 
 def test_every_command_of_the_compose_stack_exists() -> None:
@@ -167,8 +210,7 @@ def test_the_program_takes_what_the_chart_gives_each_pod(name: str, tmp_path: Pa
     commands = {command.name for command in COMMANDS}
     for _, pod in pods(name):
         (container,) = pod["containers"]
-        given = {entry["name"]: entry["value"] for entry in container["env"]}
-        settings = settings_from(given, tmp_path)
+        settings = settings_from(environment_of(pod), tmp_path)
         assert settings.database_url == SECRETS["database-url"]
         assert container["args"][0] in commands
         probed = settings.health_port if container["args"] == ["worker"] else settings.port
@@ -181,7 +223,7 @@ def test_a_pod_is_given_more_time_than_it_drains(name: str, tmp_path: Path) -> N
         (container,) = pod["containers"]
         if container["args"] == ["migrate"]:
             continue
-        drain = settings_from({e["name"]: e["value"] for e in container["env"]}, tmp_path).drain
+        drain = settings_from(environment_of(pod), tmp_path).drain
         pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         assert pod["terminationGracePeriodSeconds"] >= pause + drain + 5
 
@@ -192,15 +234,63 @@ def test_every_pod_is_locked_down_and_gets_no_variables_of_services(name: str) -
         (container,) = pod["containers"]
         assert pod["enableServiceLinks"] is False
         assert pod["automountServiceAccountToken"] is False
+        assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["runAsUser"] == 10001
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_only_the_migration_sees_the_owner_of_the_database(name: str) -> None:
-    seen_by = [of for of, pod in pods(name) if "database-owner-url" in json.dumps(pod)]
-    assert seen_by == ["batchmill-migration"]
+def test_each_pod_sees_the_credentials_that_it_needs_and_no_others(name: str) -> None:
+    given = {
+        of.removeprefix("batchmill-"): {entry for entry in environment_of(pod) if entry.endswith("_FILE")}
+        for of, pod in pods(name)
+    }
+    every = {"BATCHMILL_DATABASE_URL_FILE"}
+    if name != "least":
+        shared = {f"BATCHMILL_{it}_FILE" for it in ("AMQP_URL", "UPSTREAM_API_KEY", "WRAPPING_KEY")} | every
+        webhooks = shared | {"BATCHMILL_WEBHOOK_KEY_FILE"}
+        assert {of: files - {"SSL_CERT_FILE"} for of, files in given.items()} == {
+            "migration": every | {"BATCHMILL_DATABASE_OWNER_URL_FILE"},
+            "api": webhooks | {"BATCHMILL_API_KEY_FILE"},
+            "coordinator": webhooks | {"BATCHMILL_AUDIT_KEY_FILE"},
+            "worker": shared,
+        }
+    else:
+        owner = {"BATCHMILL_DATABASE_OWNER_URL_FILE"}
+        assert given == {"migration": every | owner, "api": every, "worker": every}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_every_pod_is_under_one_network_policy_which_is_there_before_it(name: str) -> None:
+    policies = [manifest for manifest in rendered(name) if manifest["kind"] == "NetworkPolicy"]
+    for maker in rendered(name):
+        if maker["kind"] not in ("Deployment", "Job"):
+            continue
+        labels = maker["spec"]["template"]["metadata"]["labels"].items()
+        (policy,) = [it for it in policies if it["spec"]["podSelector"]["matchLabels"].items() <= labels]
+        hooked, hook = (it["metadata"].get("annotations", {}).get("helm.sh/hook") for it in (maker, policy))
+        assert hook == hooked
+        assert hook is None or int(policy["metadata"]["annotations"]["helm.sh/hook-weight"]) < 0
+
+
+def test_a_setting_may_be_a_number_or_a_switch_and_the_nearer_wins() -> None:
+    changed = {
+        "settings": {"queued_lines": 1_000_000, "audit_reads": True, "retry_share": 0.5, "host": "::"},
+        "worker": {"settings": {"audit_reads": False, "queued_lines": 0}},
+        "storage": {"url": "s3://batchmill", "env": {"AWS_ALLOW_HTTP": True}},
+    }
+    given = {
+        manifest["metadata"]["name"]: environment_of(manifest["spec"]["template"]["spec"])
+        for manifest in render({**values_of("least"), **changed})
+        if manifest["kind"] == "Deployment"
+    }
+    far = {"QUEUED_LINES": "1000000", "AUDIT_READS": "true", "RETRY_SHARE": "0.5", "HOST": "::"}
+    for pod, own in (("api", far), ("worker", far | {"QUEUED_LINES": "0", "AUDIT_READS": "false"})):
+        expected = {f"BATCHMILL_{name}": text for name, text in own.items()} | {"AWS_ALLOW_HTTP": "true"}
+        assert expected.items() <= given[f"batchmill-{pod}"].items()
 
 
 def test_no_secret_is_a_value_of_the_chart() -> None:
@@ -218,10 +308,10 @@ def test_the_chart_makes_no_secret() -> None:
 def test_roles_are_one_pods_or_divided() -> None:
     def roles(name: str) -> dict[str, str]:
         return {
-            of: entry["value"]
+            of: value
             for of, pod in pods(name)
-            for entry in pod["containers"][0]["env"]
-            if entry["name"] == "BATCHMILL_ROLES"
+            for name, value in environment_of(pod).items()
+            if name == "BATCHMILL_ROLES"
         }
 
     assert roles("least") == {"batchmill-worker": "lead,plan,run"}
@@ -235,7 +325,8 @@ def test_roles_are_one_pods_or_divided() -> None:
         ({"storage": {"url": ""}}, r"storage\.url"),
         ({"upstream": {"url": ""}}, r"upstream\.url"),
         ({"settings": {"database_url": "postgresql://a:b@c/d"}}, "database_url"),
-        ({"settings": {"attempts": 3}}, "want string"),
+        ({"settings": {"projects": {"search": {}}}}, "projects"),
+        ({"storage": {"url": "s3://b", "env": {"AWS_SECRET_ACCESS_KEY": "s"}}}, "AWS_SECRET_ACCESS_KEY"),
         ({"keda": {"enabled": True, "minReplicas": 0}}, "coordinator"),
         ({"replicas": 3}, "replicas"),
     ],

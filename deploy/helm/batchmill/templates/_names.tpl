@@ -37,7 +37,12 @@ app.kubernetes.io/component: {{ .component }}
 
 {{- define "batchmill.labels" -}}
 {{ include "batchmill.selector" . }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ include "batchmill.label" .root.Chart.AppVersion }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+helm.sh/chart: {{ include "batchmill.label" (printf "%s-%s" .root.Chart.Name .root.Chart.Version) }}
+{{- end -}}
+
+{{- /* A version as a label may have it: without the + of a build. */ -}}
+{{- define "batchmill.label" -}}
+{{- replace "+" "_" . | trunc 63 | trimSuffix "-" | trimSuffix "_" | trimSuffix "." | quote -}}
 {{- end -}}

@@ -27,7 +27,8 @@ volumeMounts:
   {{- with .Values.extraVolumeMounts }}{{ toYaml . | nindent 2 }}{{ end }}
 {{- end -}}
 
-{{- /* The credentials as files, and the writable folder. "secrets" is a list of (dict "name" … "key" … "path" …). */ -}}
+{{- /* The writable folder, and the credentials as files. "secrets" is a dict of setting → (list Secret key), the
+Secret being empty where there is none. */ -}}
 {{- define "batchmill.volumes" -}}
 - name: tmp
   emptyDir: {sizeLimit: {{ .root.Values.tmp.sizeLimit | quote }}}
@@ -35,11 +36,22 @@ volumeMounts:
   projected:
     defaultMode: 0440
     sources:
-      {{- range .secrets }}
-      - secret: {name: {{ .name | quote }}, items: [{key: {{ .key | quote }}, path: {{ .path | quote }}}]}
+      {{- range $setting, $secret := .secrets }}
+      {{- if first $secret }}
+      - secret: {name: {{ first $secret | quote }}, items: [{key: {{ last $secret | quote }}, path: {{ replace "_" "-" $setting }}}]}
+      {{- end }}
       {{- end }}
 {{- with .root.Values.extraVolumes }}
 {{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- /* Where the program finds these files. */ -}}
+{{- define "batchmill.secretFiles" -}}
+{{- range $setting, $secret := . }}
+{{- if first $secret }}
+- {name: BATCHMILL_{{ upper $setting }}_FILE, value: /run/credentials/{{ replace "_" "-" $setting }}}
+{{- end }}
 {{- end }}
 {{- end -}}
 
@@ -47,55 +59,56 @@ volumeMounts:
 {{- required "database.existingSecret must name the Secret with the URL of the database" .Values.database.existingSecret -}}
 {{- end -}}
 
+{{- /* A value as it stands in the environment: 1000000, not 1e+06. */ -}}
+{{- define "batchmill.text" -}}
+{{- ternary . (toJson .) (kindIs "string" .) | quote -}}
+{{- end -}}
+
 {{- /*
 A Deployment of one role. Takes (dict "root" $ "component" "api" "of" .Values.api "args" (list "api")
-"settings" (dict name → text) "replicas" (false: someone else's) "preStop" seconds).
+"settings" (dict name → text) "leads" (whether it may lead) "scaled" (whether someone else says how many)
+"preStop" seconds).
 */ -}}
 {{- define "batchmill.deployment" -}}
 {{- $values := .root.Values -}}
-{{- $secrets := list (dict "name" (include "batchmill.databaseSecret" .root) "key" $values.database.urlKey "path" "database-url") -}}
-{{- $files := dict "database_url" "database-url" -}}
-{{- with $values.rabbitmq.existingSecret -}}
-{{- $secrets = append $secrets (dict "name" . "key" $values.rabbitmq.urlKey "path" "amqp-url") -}}
-{{- $_ := set $files "amqp_url" "amqp-url" -}}
+{{- $secrets := dict
+      "database_url" (list (include "batchmill.databaseSecret" .root) $values.database.urlKey)
+      "amqp_url" (list $values.rabbitmq.existingSecret $values.rabbitmq.urlKey)
+      "upstream_api_key" (list $values.upstream.existingSecret $values.upstream.key)
+      "wrapping_key" (list $values.wrappingKey.existingSecret $values.wrappingKey.key) -}}
+{{- if eq .component "api" -}}
+{{- $_ := set $secrets "api_key" (list $values.apiKey.existingSecret $values.apiKey.key) -}}
 {{- end -}}
-{{- with $values.upstream.existingSecret -}}
-{{- $secrets = append $secrets (dict "name" . "key" $values.upstream.key "path" "upstream-api-key") -}}
-{{- $_ := set $files "upstream_api_key" "upstream-api-key" -}}
+{{- if or .leads (eq .component "api") -}}
+{{- $_ := set $secrets "webhook_key" (list $values.webhookKey.existingSecret $values.webhookKey.key) -}}
 {{- end -}}
-{{- if and $values.apiKey.existingSecret (eq .component "api") -}}
-{{- $secrets = append $secrets (dict "name" $values.apiKey.existingSecret "key" $values.apiKey.key "path" "api-key") -}}
-{{- $_ := set $files "api_key" "api-key" -}}
+{{- if .leads -}}
+{{- $_ := set $secrets "audit_key" (list $values.auditKey.existingSecret $values.auditKey.key) -}}
 {{- end -}}
-{{- with $values.webhookKey.existingSecret -}}
-{{- $secrets = append $secrets (dict "name" . "key" $values.webhookKey.key "path" "webhook-key") -}}
-{{- $_ := set $files "webhook_key" "webhook-key" -}}
+{{- $fixed := dict
+      "drain" (printf "%ds" (int $values.drainSeconds))
+      "storage_url" (required "storage.url must say where files are kept, as in s3://bucket/prefix" $values.storage.url)
+      "upstream_url" (required "upstream.url must name the server that answers the lines, with its /v1" $values.upstream.url) -}}
+{{- $settings := dict "host" "0.0.0.0" -}}
+{{- range list $values.settings .of.settings .settings $fixed -}}
+{{- range $name, $value := . -}}
+{{- $_ := set $settings $name $value -}}
 {{- end -}}
-{{- with $values.wrappingKey.existingSecret -}}
-{{- $secrets = append $secrets (dict "name" . "key" $values.wrappingKey.key "path" "wrapping-key") -}}
-{{- $_ := set $files "wrapping_key" "wrapping-key" -}}
 {{- end -}}
-{{- if and $values.auditKey.existingSecret (ne .component "api") -}}
-{{- $secrets = append $secrets (dict "name" $values.auditKey.existingSecret "key" $values.auditKey.key "path" "audit-key") -}}
-{{- $_ := set $files "audit_key" "audit-key" -}}
-{{- end -}}
-{{- $fixed := dict "host" "0.0.0.0" "drain" (printf "%ds" (int $values.drainSeconds)) -}}
-{{- $_ := set $fixed "storage_url" (required "storage.url must say where files are kept, as in s3://bucket/prefix" $values.storage.url) -}}
-{{- $_ := set $fixed "upstream_url" (required "upstream.url must name the server that answers the lines, with its /v1" $values.upstream.url) -}}
-{{- $settings := merge dict $fixed .settings .of.settings $values.settings -}}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
   name: {{ include "batchmill.fullname" .root }}-{{ .component }}
   labels: {{ include "batchmill.labels" . | nindent 4 }}
 spec:
-  {{- if .replicas }}
-  replicas: {{ .replicas }}
+  {{- if not .scaled }}
+  replicas: {{ .of.replicas }}
   {{- end }}
   revisionHistoryLimit: 3
   selector:
     matchLabels: {{ include "batchmill.selector" . | nindent 6 }}
   strategy:
+    type: RollingUpdate
     rollingUpdate: {maxSurge: 1, maxUnavailable: 0}
   template:
     metadata:
@@ -117,14 +130,13 @@ spec:
             - {name: http, containerPort: 8080}
           env:
             {{- range $name, $value := $settings }}
-            - {name: BATCHMILL_{{ upper $name }}, value: {{ $value | quote }}}
+            - {name: BATCHMILL_{{ upper $name }}, value: {{ include "batchmill.text" $value }}}
             {{- end }}
-            {{- range $name, $file := $files }}
-            - {name: BATCHMILL_{{ upper $name }}_FILE, value: /run/credentials/{{ $file }}}
-            {{- end }}
+            {{- include "batchmill.secretFiles" $secrets | trim | nindent 12 }}
             {{- range $name, $value := $values.storage.env }}
-            - {name: {{ $name }}, value: {{ $value | quote }}}
+            - {name: {{ $name }}, value: {{ include "batchmill.text" $value }}}
             {{- end }}
+            {{- with $values.extraEnv }}{{ toYaml . | nindent 12 }}{{ end }}
             {{- with .of.extraEnv }}{{ toYaml . | nindent 12 }}{{ end }}
           {{- with $values.storage.existingSecret }}
           envFrom:
@@ -134,10 +146,11 @@ spec:
           lifecycle:
             preStop: {sleep: {seconds: {{ .preStop }}}}
           {{- end }}
-          # A database that is away makes a pod unready and never kills it.
+          # A database that goes away makes a pod unready and never kills it.
           startupProbe:
             httpGet: {path: /livez, port: http}
             periodSeconds: 2
+            timeoutSeconds: 5
             failureThreshold: 60
           livenessProbe:
             httpGet: {path: /livez, port: http}
@@ -152,12 +165,15 @@ spec:
           resources: {{ toYaml .of.resources | nindent 12 }}
       volumes: {{ include "batchmill.volumes" (dict "root" .root "secrets" $secrets) | nindent 8 }}
       topologySpreadConstraints:
+        {{- $part := . }}
+        {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
         - maxSkew: 1
-          topologyKey: kubernetes.io/hostname
+          topologyKey: {{ . }}
           whenUnsatisfiable: ScheduleAnyway
           labelSelector:
-            matchLabels: {{ include "batchmill.selector" . | nindent 14 }}
+            matchLabels: {{ include "batchmill.selector" $part | nindent 14 }}
           matchLabelKeys: [pod-template-hash]
+        {{- end }}
       {{- with .of.nodeSelector }}
       nodeSelector: {{ toYaml . | nindent 8 }}
       {{- end }}
