@@ -100,8 +100,8 @@ async def open_stack(settings: Settings) -> AsyncIterator[Stack]:
 
 @asynccontextmanager
 async def open_shared_stack(settings: Settings) -> AsyncIterator[Stack]:
-    """What one process of many works with: no folder of its own but one that is gone with it. Raises
-    `SettingsError` for what is not shared."""
+    """What one process of many works with: no folder of its own, since what it spills goes to files without a
+    name. Raises `SettingsError` for what is not shared."""
     database, storage = settings.database_url, settings.storage_url
     if database is None or storage is None:
         missing = [
@@ -116,12 +116,12 @@ async def open_shared_stack(settings: Settings) -> AsyncIterator[Stack]:
     if settings.amqp_url is None:
         _logger.warning("no broker is set: work is found by polling; give BATCHMILL_AMQP_URL")
     async with AsyncExitStack() as closing:
-        spill = closing.enter_context(tempfile.TemporaryDirectory(prefix="batchmill-"))
+        spill = Path(tempfile.gettempdir())
         logins = DatabaseLogins.named(database, settings.database_owner_url)
         await bring_up_to_date(logins)
         key = webhook_key(settings)
         signer = signer_of(settings)
-        yield await _open(settings, logins.application, storage, Path(spill), _forever, key, signer, closing)
+        yield await _open(settings, logins.application, storage, spill, _forever, key, signer, closing)
 
 
 async def _open(
