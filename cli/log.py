@@ -111,22 +111,17 @@ def _row(file: LostFile) -> tuple[str, ...]:
 
 
 async def _files(config: Config, make_again: bool) -> list[LostFile]:
-    from cli.audit.command import storage_of
     from cli.database import open_records
     from cli.encryption_parts import open_contents
+    from cli.storage import open_storage
     from engine.lost_contents import LostContents
     from events.work import WorkBoard
-    from storage.object_store import open_store
 
     settings = load(environ=os.environ, config=config).settings
-    store = open_store(storage_of(settings))
-    try:
-        async with open_records(settings, store) as (database, journal):
-            stored, _ = await open_contents(settings, database, store)
-            contents = LostContents(journal.log, journal.models, WorkBoard(database), stored)
-            return [await _looked_at(contents, lost, make_again) async for lost in contents.find()]
-    finally:
-        await store.close()
+    async with open_storage(settings) as store, open_records(settings, store) as (database, journal):
+        stored, _ = await open_contents(settings, database, store)
+        contents = LostContents(journal.log, journal.models, WorkBoard(database), stored)
+        return [await _looked_at(contents, lost, make_again) async for lost in contents.find()]
 
 
 async def _looked_at(contents: "LostContents", lost: "Lost", make_again: bool) -> LostFile:

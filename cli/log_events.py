@@ -64,22 +64,18 @@ def events(
 async def _print(
     after: int, project: str | None, stream: str | None, config: Config, *, follow: bool
 ) -> None:
-    from cli.audit.command import storage_of
     from cli.database import open_records
-    from storage.object_store import open_store
+    from cli.storage import open_storage
 
     settings = load(environ=os.environ, config=config).settings
-    store = open_store(storage_of(settings))
-    try:
-        async with (
-            open_records(settings, store) as (_, journal),
-            aclosing(_read(journal.log, after, follow=follow)) as found,
-        ):
-            async for event in found:
-                if project in (None, event.project_id) and stream in (None, event.stream_id):
-                    sys.stdout.write(msgspec.json.encode(_shown(event)).decode() + "\n")
-    finally:
-        await store.close()
+    async with (
+        open_storage(settings) as store,
+        open_records(settings, store) as (_, journal),
+        aclosing(_read(journal.log, after, follow=follow)) as found,
+    ):
+        async for event in found:
+            if project in (None, event.project_id) and stream in (None, event.stream_id):
+                sys.stdout.write(msgspec.json.encode(_shown(event)).decode() + "\n")
 
 
 async def _read(log: "Log", after: int, *, follow: bool) -> "AsyncGenerator[RecordedEvent, None]":

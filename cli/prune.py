@@ -13,11 +13,9 @@ from cyclopts import Parameter
 from cli.parameters import Config, Json, duration
 from cli.settings_sources import load
 from cli.settings_values import show_duration
-from events.errors import SettingsError
 
 if TYPE_CHECKING:
     from engine.audit.pruner import Pruned
-    from events.audit.note import PublicKey
 
 MONTH: Final = 30 * 24 * 3600.0
 
@@ -74,41 +72,27 @@ def prune(
 
 
 async def _pruned(older_than: float, keys: Sequence[str], config: Config, *, dry: bool) -> "Pruned":
-    from cli.audit.command import storage_of
+    from cli.audit.command import trusted_keys
     from cli.database import bring_up_to_date, open_database
     from cli.steps import steps
+    from cli.storage import open_storage
     from engine.audit.pruner import prune as move
     from events.database import Database
-    from storage.object_store import open_store
 
     settings = load(environ=os.environ, config=config).settings
-    trusted = _trusted(keys, config)
-    store = open_store(storage_of(settings))
-    try:
-        async with open_database(settings) as logins:
-            await bring_up_to_date(logins)
-            database = await Database.open(logins.owner, patience=settings.append_timeout)
-            try:
-                with steps(sys.stderr) as tell:
-                    return await move(
-                        database,
-                        store,
-                        trusted,
-                        timedelta(seconds=older_than),
-                        dry=dry,
-                        tell=lambda done: tell("pruning", done.upto, done.end),
-                    )
-            finally:
-                await database.close()
-    finally:
-        await store.close()
-
-
-def _trusted(given: Sequence[str], config: Config) -> "Sequence[PublicKey]":
-    from cli.audit.command import keys_of
-    from cli.audit.parts import public_keys
-
-    keys = public_keys(given) if given else keys_of(None, config)
-    if not keys:
-        raise SettingsError("give the public key that checkpoints are signed with: --key")
-    return keys
+    trusted = trusted_keys(keys, config)
+    async with open_storage(settings) as store, open_database(settings) as logins:
+        await bring_up_to_date(logins)
+        database = await Database.open(logins.owner, patience=settings.append_timeout)
+        try:
+            with steps(sys.stderr) as tell:
+                return await move(
+                    database,
+                    store,
+                    trusted,
+                    timedelta(seconds=older_than),
+                    dry=dry,
+                    tell=lambda done: tell("pruning", done.upto, done.end),
+                )
+        finally:
+            await database.close()

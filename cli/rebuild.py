@@ -60,22 +60,17 @@ def rebuild(
 
 
 async def _rebuilt(config: Config, *, work_board: bool) -> "tuple[Rebuilt, RebuiltBoard | None]":
-    from cli.audit.command import storage_of
     from cli.database import bring_up_to_date, open_database
     from cli.steps import steps
+    from cli.storage import open_storage
     from events.rebuild import rebuild as apply
     from events.rebuild_board import rebuild_board
-    from storage.object_store import open_store
 
     settings = load(environ=os.environ, config=config).settings
-    store = open_store(storage_of(settings))
-    try:
-        async with open_database(settings) as logins:
-            await bring_up_to_date(logins)
-            with steps(sys.stderr) as tell:
-                models = await apply(
-                    logins.application, lambda done: tell(done.doing, done.folded, done.events), store=store
-                )
-            return models, await rebuild_board(logins.application) if work_board else None
-    finally:
-        await store.close()
+    async with open_storage(settings) as store, open_database(settings) as logins:
+        await bring_up_to_date(logins)
+        with steps(sys.stderr) as tell:
+            models = await apply(
+                logins.application, lambda done: tell(done.doing, done.folded, done.events), store=store
+            )
+        return models, await rebuild_board(logins.application) if work_board else None

@@ -168,23 +168,18 @@ def consistency(
 async def _export(
     batch_id: str, output: Path | None, wait: float, config: Path | None, *, bodies: bool
 ) -> None:
-    from cli.audit.command import storage_of
     from cli.database import open_records
     from cli.encryption_parts import open_contents
+    from cli.storage import open_storage
     from events.audit.bundle.export import BundleExport
-    from storage.object_store import open_store
 
     settings = load(environ=os.environ, config=config).settings
-    store = open_store(storage_of(settings))
-    try:
-        async with open_records(settings) as (database, _):
-            exporting = BundleExport(database, *await open_contents(settings, database, store))
-            sealed = await _sealed(exporting, batch_id, wait)
-            with output_of(output) as target:
-                async for piece in exporting.pieces(sealed, "bodies" if bodies else "digests"):
-                    await asyncio.to_thread(target.write, piece)
-    finally:
-        await store.close()
+    async with open_storage(settings) as store, open_records(settings) as (database, _):
+        exporting = BundleExport(database, *await open_contents(settings, database, store))
+        sealed = await _sealed(exporting, batch_id, wait)
+        with output_of(output) as target:
+            async for piece in exporting.pieces(sealed, "bodies" if bodies else "digests"):
+                await asyncio.to_thread(target.write, piece)
 
 
 async def _sealed(exporting: "BundleExport", batch_id: str, wait: float) -> "Sealed":

@@ -17,7 +17,6 @@ from cli.audit.replay import replay
 from cli.audit.verify import verify
 from cli.key_file import read_keys, write_key
 from cli.parameters import Config
-from cli.settings import Settings
 from cli.settings_sources import load
 from events.errors import NotFound, SettingsError
 
@@ -172,24 +171,26 @@ def keys_of(file: Path | None, config: Path | None) -> "Sequence[PublicKey]":
     return [private.public for private in parse_private_keys(read_keys(file))]
 
 
+def trusted_keys(given: Sequence[str], config: Path | None) -> "Sequence[PublicKey]":
+    """The public keys that `--key` names, or else those of the settings. Raises `SettingsError` where there
+    are none."""
+    from cli.audit.parts import public_keys
+
+    keys = public_keys(given) if given else keys_of(None, config)
+    if not keys:
+        raise SettingsError("give the public key that checkpoints are signed with: --key")
+    return keys
+
+
 @asynccontextmanager
 async def proofs_of(config: Path | None) -> "AsyncIterator[tuple[AuditRecords, Proofs]]":
     """What makes proofs of the log that the settings name."""
     from cli.database import open_records
+    from cli.storage import open_storage
     from events.audit.proofs import Proofs
     from events.audit.records import AuditRecords
-    from storage.object_store import open_store
 
     settings = load(environ=os.environ, config=config).settings
-    store = open_store(storage_of(settings))
-    try:
-        async with open_records(settings) as (database, _):
-            records = AuditRecords(database, store)
-            yield records, Proofs(records, store)
-    finally:
-        await store.close()
-
-
-def storage_of(settings: Settings) -> str:
-    """The URL of the storage that the settings name."""
-    return settings.storage_url or (settings.data_dir.expanduser().absolute() / "files").as_uri()
+    async with open_storage(settings) as store, open_records(settings) as (database, _):
+        records = AuditRecords(database, store)
+        yield records, Proofs(records, store)

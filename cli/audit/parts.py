@@ -1,8 +1,10 @@
-"""What sealing needs of the settings: who signs, and which witnesses are told."""
+"""What several commands need of settings and options: who signs, which witnesses are told, which place in
+the log is meant."""
 
 import shlex
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 
 import structlog
@@ -12,7 +14,9 @@ from cli.settings import Settings
 from cli.settings_values import mask_url
 from engine.audit.signer import CommandSigner, KeySigner, Signer, parse_private_keys, parse_public_keys
 from engine.audit.witnesses import FileWitness, HttpWitness, StoreWitness, Witness, Witnesses
+from events.audit.evidence import Evidence
 from events.audit.note import PublicKey
+from events.errors import SettingsError
 from storage.object_store import open_store
 
 _logger = structlog.get_logger()
@@ -33,6 +37,20 @@ def public_keys(given: Sequence[str]) -> list[PublicKey]:
         file = Path(one)
         found += parse_public_keys(file.read_text("utf-8") if file.is_file() else one)
     return found
+
+
+async def last_position(option: str, given: str, evidence: Evidence, *, inclusive: bool) -> int:
+    """The last position before what an option gives, a time or a position; `inclusive`: that position itself.
+    Raises `SettingsError` for what is neither."""
+    if given.isdecimal():
+        return int(given) if inclusive else max(0, int(given) - 1)
+    try:
+        moment = datetime.fromisoformat(given)
+    except ValueError:
+        raise SettingsError(
+            f"{option} {given!r} is no position, and no time such as 2026-11-26T12:00"
+        ) from None
+    return await evidence.since(moment.astimezone())
 
 
 def own_signer(settings: Settings) -> Signer:

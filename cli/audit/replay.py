@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,10 +13,8 @@ from cli.exit_codes import ExitCode
 from cli.parameters import Config, Json
 from cli.settings_sources import load
 from cli.tables import print_fields, print_table
-from events.errors import SettingsError
 
 if TYPE_CHECKING:
-    from events.audit.evidence import Evidence
     from events.audit.replay import Replayed
 
 
@@ -54,40 +51,25 @@ def replay(
 
 
 async def _replayed(until: str | None, config: Path | None, *, hashed: bool) -> "Replayed":
-    from cli.audit.command import storage_of
+    from cli.audit.parts import last_position
     from cli.database import open_records
     from cli.encryption_parts import open_contents
     from cli.steps import steps
+    from cli.storage import open_storage
     from events.audit.evidence import Evidence
     from events.audit.replay import Replay
-    from storage.object_store import open_store
 
     settings = load(environ=os.environ, config=config).settings
-    store = open_store(storage_of(settings))
-    try:
-        async with open_records(settings, store) as (database, journal):
-            stored, _ = await open_contents(settings, database, store)
-            position = None if until is None else await _position(until, Evidence(database))
-            head = await journal.log.head()
-            with steps(sys.stderr) as tell:
-                return await Replay(database, stored, hashed=hashed).run(
-                    until=position, tell=lambda found: tell("replaying", found.events, head)
-                )
-    finally:
-        await store.close()
-
-
-async def _position(until: str, evidence: "Evidence") -> int:
-    """The position of the last event that `--until` means."""
-    if until.isdecimal():
-        return int(until)
-    try:
-        moment = datetime.fromisoformat(until)
-    except ValueError:
-        raise SettingsError(
-            f"--until {until!r} is no position, and no time such as 2026-11-26T12:00"
-        ) from None
-    return await evidence.since(moment.astimezone())
+    async with open_storage(settings) as store, open_records(settings, store) as (database, journal):
+        stored, _ = await open_contents(settings, database, store)
+        position = None
+        if until is not None:
+            position = await last_position("--until", until, Evidence(database), inclusive=True)
+        head = await journal.log.head()
+        with steps(sys.stderr) as tell:
+            return await Replay(database, stored, hashed=hashed).run(
+                until=position, tell=lambda found: tell("replaying", found.events, head)
+            )
 
 
 def _print(replayed: "Replayed") -> None:

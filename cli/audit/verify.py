@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from engine.audit.verifier import Verifier
     from events.audit.defect import Defect
     from events.audit.evidence import Evidence
-    from events.audit.note import PublicKey
 
 KEPT_EVERY: Final = 5.0
 """Seconds between two times that progress is kept in the file of --resume."""
@@ -94,6 +92,8 @@ async def _verified(
     resume: Path | None,
     config: Path | None,
 ) -> "Report":
+    from cli.audit.parts import last_position
+
     settings = load(environ=os.environ, config=config).settings
     async with _opened(settings, keys, witnesses, config) as (verifier, evidence):
         shown = _Shown(resume)
@@ -102,7 +102,9 @@ async def _verified(
                 return await verifier.run_batch(batch, shown.show)
             progress = None if resume is None else _kept(resume)
             if progress is None:
-                after = 0 if since is None else await _position(since, evidence)
+                after = 0
+                if since is not None:
+                    after = await last_position("--since", since, evidence, inclusive=False)
                 progress = await verifier.begin(after)
             elif progress.origin != verifier.origin:
                 raise SettingsError(
@@ -117,10 +119,11 @@ async def _verified(
 async def _opened(
     settings: Settings, keys: Sequence[str], witnesses: Sequence[str], config: Path | None
 ) -> "AsyncIterator[tuple[Verifier, Evidence]]":
-    from cli.audit.command import storage_of
+    from cli.audit.command import trusted_keys
     from cli.audit.witness import kept_by
     from cli.database import open_database
     from cli.encryption_parts import open_contents
+    from cli.storage import open_storage
     from engine.audit.checkpoints import Trust
     from engine.audit.verifier import Verifier
     from events.audit.evidence import Evidence
@@ -128,51 +131,21 @@ async def _opened(
     from events.incarnation import current_incarnation
     from events.migrate import require_schema
     from events.postgres_log import PostgresLog
-    from storage.object_store import open_store
 
-    trusted = _trusted(keys, config)
+    trusted = trusted_keys(keys, config)
     witnessed = [(mask_url(place), signed) for place in witnesses for signed in await kept_by(place)]
-    store = open_store(storage_of(settings))
-    try:
-        async with open_database(settings) as logins:
-            await require_schema(logins.application)
-            database = await Database.open(logins.application, patience=settings.append_timeout)
-            try:
-                incarnation = await current_incarnation(database)
-                stored, data_keys = await open_contents(settings, database, store)
-                evidence = Evidence(database, stored, data_keys)
-                trust = Trust(trusted, witnessed)
-                log = PostgresLog(database, stored, data_keys)
-                yield Verifier(evidence, log, stored, incarnation, trust), evidence
-            finally:
-                await database.close()
-    finally:
-        await store.close()
-
-
-def _trusted(given: Sequence[str], config: Path | None) -> "Sequence[PublicKey]":
-    from cli.audit.command import keys_of
-    from cli.audit.parts import public_keys
-
-    if given:
-        return public_keys(given)
-    keys = keys_of(None, config)
-    if not keys:
-        raise SettingsError("give the public key that checkpoints are signed with: --key")
-    return keys
-
-
-async def _position(since: str, evidence: "Evidence") -> int:
-    """The position before the first event that `--since` means."""
-    if since.isdecimal():
-        return max(0, int(since) - 1)
-    try:
-        moment = datetime.fromisoformat(since)
-    except ValueError:
-        raise SettingsError(
-            f"--since {since!r} is no position, and no time such as 2026-11-26T12:00"
-        ) from None
-    return await evidence.since(moment.astimezone())
+    async with open_storage(settings) as store, open_database(settings) as logins:
+        await require_schema(logins.application)
+        database = await Database.open(logins.application, patience=settings.append_timeout)
+        try:
+            incarnation = await current_incarnation(database)
+            stored, data_keys = await open_contents(settings, database, store)
+            evidence = Evidence(database, stored, data_keys)
+            trust = Trust(trusted, witnessed)
+            log = PostgresLog(database, stored, data_keys)
+            yield Verifier(evidence, log, stored, incarnation, trust), evidence
+        finally:
+            await database.close()
 
 
 def _kept(file: Path) -> "Progress | None":
