@@ -21,6 +21,7 @@ from events.errors import (
     UploadRefused,
     VersionConflict,
 )
+from events.segments.shelf import SegmentDamaged
 from storage.store import StorageFull, StorageUnavailable
 
 _logger = structlog.get_logger()
@@ -193,6 +194,8 @@ def _known(request: Request[object, object, State], error: Exception) -> ApiErro
             return unavailable("The server is overloaded or its database is not ready. Please try again.")
         case UnknownEvent():
             return unavailable("A newer version of this server changed the object. Please try again later.")
+        case SegmentDamaged():
+            return ApiError(500, f"Old events cannot be read: {error}.", type=SERVER, headers=NO_RETRY)
         case StorageUnavailable():
             return unavailable("The server's file storage does not answer. Please try again.")
         case StorageFull():

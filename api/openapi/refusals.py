@@ -105,9 +105,12 @@ COMMON: Final[Mapping[int, Common]] = {
     ),
     500: Common(
         name="Failed",
-        says="Something is wrong in the server; its log has more, under the answer's `x-request-id`.",
+        says="Something is wrong in the server; its log has more, under the answer's `x-request-id`. Or: old "
+        "events that the answer needs are damaged in storage, as the message says. The latter is not to be "
+        "retried.",
         type=SERVER,
         message="The server had an error while processing your request.",
+        headers=("x-should-retry",),
     ),
     503: Common(
         name="Unavailable",

@@ -208,7 +208,7 @@ async def listening(
     store = SwitchableStore(LocalFolder(folder))
     post = poster(RULE, "batchmill/test", timeout=2.0)
     services = ApiServices(
-        Journal(PostgresLog(database), ReadModels(database), LocalBus()),
+        Journal(PostgresLog(database, store), ReadModels(database), LocalBus()),
         WorkBoard(database),
         store,
         KnownModels(),
