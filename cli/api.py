@@ -54,8 +54,8 @@ async def _serve(settings: Settings) -> None:
     from events.migrate import program_version
 
     set_up_logs(settings.log_level, settings.log_format)
-    ending = Ending()
     async with AsyncExitStack() as closing:
+        ending = closing.enter_context(Ending())
         listener = listen(settings.host, settings.port)
         closing.callback(listener.close)
         stack = await closing.enter_async_context(open_shared_stack(settings))
@@ -75,6 +75,7 @@ async def _serve(settings: Settings) -> None:
         )
         server = HttpServer(create_app(services), listener, settings.drain)
         ending.on_hurry(server.hurry)
+        ending.started()
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(stack.watch())
             serving = group.create_task(server.run_until_stopped())

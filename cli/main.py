@@ -13,6 +13,7 @@ from typing import NamedTuple
 from cyclopts import App, CycloptsError
 
 from cli.exit_codes import ExitCode, exit_code_of
+from cli.process import end_well_when_told
 from events.errors import BatchmillError
 from storage.store import StorageError
 
@@ -129,6 +130,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """The program `batchmill`."""
+    if sys.argv[1:2] in (["serve"], ["api"], ["worker"]):
+        end_well_when_told()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -69,8 +69,8 @@ async def serve_until_stopped(settings: Settings, told: Told, stopping: asyncio.
     from events.migrate import program_version
 
     set_up_logs(settings.log_level, settings.log_format)
-    ending = Ending(stopping)
     async with AsyncExitStack() as closing:
+        ending = closing.enter_context(Ending(stopping))
         listener = listen(settings.host, settings.port)
         closing.callback(listener.close)
         stack = await closing.enter_async_context(open_stack(settings))
@@ -91,6 +91,7 @@ async def serve_until_stopped(settings: Settings, told: Told, stopping: asyncio.
         ending.on_hurry(engine.hurry)
         if settings.upstream_url is None:
             _logger.warning("no upstream is set: batches wait; give --upstream")
+        ending.started()
         async with asyncio.TaskGroup() as group:
             working = [
                 group.create_task(stack.watch()),

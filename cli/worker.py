@@ -56,14 +56,15 @@ async def _work(settings: Settings) -> None:
     from events.migrate import program_version
 
     set_up_logs(settings.log_level, settings.log_format)
-    ending = Ending()
     roles = frozenset(map(Role, settings.roles))
     async with AsyncExitStack() as closing:
+        ending = closing.enter_context(Ending())
         stack = await closing.enter_async_context(open_shared_stack(settings))
         engine = await closing.enter_async_context(open_engine(settings, stack, roles))
         ending.on_hurry(engine.hurry)
         if settings.upstream_url is None:
             _logger.warning("no upstream is set: batches wait; give --upstream")
+        ending.started()
         async with _health(settings, stack), asyncio.TaskGroup() as group:
             working = [group.create_task(stack.watch()), group.create_task(engine.run())]
             collect_less()

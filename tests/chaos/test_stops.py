@@ -10,9 +10,10 @@ from typing import Final, TypeVar
 import aiohttp
 
 from tests.chaos.checker import Story, broken_promises
-from tests.chaos.fleet import Api, fleet
+from tests.chaos.fleet import Api, Worker, fleet
 from tests.chaos.inputs import batch_of, fresh_names
 from tests.chaos.mill import BOUND, KEY, PATIENCE, Mill, Refused, polling
+from tests.chaos.proxy import place_of, proxy_to, through
 from tests.chaos.telling import Tell
 from tests.chaos.witness import story_of, with_visits
 from tests.postgres import Database
@@ -84,6 +85,29 @@ async def test_every_kind_of_process_stops_under_load_and_loses_nothing(
     assert {story.polls[-1]["status"] for story in stories} == {"completed"}
     assert upstream.tries == sum(len(story.lines) for story in stories)
     tell("stopped in s: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in took.items()))
+
+
+async def test_a_start_that_waits_for_the_database_is_cut_short(
+    tmp_path: Path, upstream: LedgerUpstream, database: Database
+) -> None:
+    async with proxy_to(place_of(database.app_url)) as proxy:
+        proxy.stall()
+        settings = SETTINGS | {
+            "database_url": through(proxy, database.app_url),
+            "storage_url": (tmp_path / "files").as_uri(),
+        }
+        starting = [kind(tmp_path / kind.COMMAND, upstream.url, settings) for kind in (Api, Worker)]
+        try:
+            for one in starting:
+                await one.launch()
+            async with asyncio.timeout(BOUND):
+                while len(proxy.passages) < len(starting):  # noqa: ASYNC110  # nobody tells
+                    await asyncio.sleep(PATIENCE)
+            assert await asyncio.gather(*(one.stop() for one in starting)) == [0, 0]
+        finally:
+            for one in starting:
+                await one.close()
+    assert not any(one.begun or "Traceback" in line for one in starting for line in one.said)
 
 
 async def test_an_upload_that_has_begun_is_taken_by_an_api_that_stops(
