@@ -7,19 +7,20 @@ its hand, as long as it shows that it lives, unless to plan it takes but a momen
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
 
+from engine.drain import Drain
 from engine.finalizer import Finalizer
 from engine.options import EngineOptions
 from engine.pauses import Pauses
 from engine.planner import Planner
 from engine.reason import say_why
 from events.batch import BatchCreated
-from events.bus import LOOK, Bus, Notice
+from events.bus import LOOK, Bus, Notice, Subscription
 from events.errors import BatchmillError
 from events.work import WorkBoard
 from storage.store import StorageError
@@ -33,7 +34,7 @@ LONGEST_PAUSE: Final = 30.0
 
 
 class Desk:
-    """Plans and finalizes in one process."""
+    """Plans and finalizes in one process; `stop` first, where there is time for it."""
 
     def __init__(
         self, board: WorkBoard, bus: Bus, planner: Planner, finalizer: Finalizer, options: EngineOptions
@@ -47,20 +48,34 @@ class Desk:
         self._busy: set[str] = set()
         self._pauses = Pauses(FIRST_PAUSE, LONGEST_PAUSE)
         self._noticed = False
+        self._subscriptions: Sequence[Subscription] = ()
+        self._stopping = False
+        self._drain = Drain(options.drain)
+        self._rested = asyncio.Event()
+        self._rested.set()
 
     async def run(self) -> None:
         """Takes notices, and looks where none come, until cancelled."""
-        subscriptions = [await self._bus.take_notices(self._take) for _ in range(HANDS)]
-        try:
-            async with asyncio.TaskGroup() as group:
-                while True:
-                    self._noticed = False
-                    await asyncio.sleep(self._options.poll)
-                    if not self._noticed:
-                        await self._look_around(group)
-        finally:
-            for subscription in subscriptions:
-                await subscription.cancel()
+        taking = (self._bus.take_notices(self._take) for _ in range(HANDS))
+        self._subscriptions = await asyncio.gather(*taking)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._noticed = False
+                await asyncio.sleep(self._options.poll)
+                if not self._noticed:
+                    await self._look_around(group)
+
+    async def stop(self) -> None:
+        """Takes nothing more, and returns when nothing is in hand or the drain time is over: another begins
+        again what is left then."""
+        self._stopping = True
+        await asyncio.gather(
+            self._drain.until(self._rested.wait()), *(taking.cancel() for taking in self._subscriptions)
+        )
+
+    def hurry(self) -> None:
+        """Ends the drain time of a `stop`, also of one to come."""
+        self._drain.hurry()
 
     async def _take(self, notice: Notice) -> None:
         self._noticed = True
@@ -88,6 +103,7 @@ class Desk:
         if not self._may_look(batch_id):
             return
         self._busy.add(batch_id)
+        self._rested.clear()
         try:
             await help(batch_id)
             self._pauses.end(batch_id)
@@ -97,10 +113,12 @@ class Desk:
             await say_why(self._board, batch_id, f"tries again soon: {error}")
         finally:
             self._busy.discard(batch_id)
+            if not self._busy:
+                self._rested.set()
 
     def _may_look(self, batch_id: str) -> bool:
-        """Not while a hand is on it here, nor soon after that failed."""
-        return batch_id not in self._busy and self._pauses.over(batch_id)
+        """Not while a hand is on it here, nor soon after that failed, nor in a process that stops."""
+        return not self._stopping and batch_id not in self._busy and self._pauses.over(batch_id)
 
     @asynccontextmanager
     async def _hand_on(self, batch_id: str) -> AsyncIterator[bool]:

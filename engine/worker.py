@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from engine.chunk import Chunk, Job
+from engine.drain import Drain
 from engine.in_hand import ChunksInHand
 from engine.lane import Lane
 from engine.neighbours import Neighbours
@@ -90,7 +91,7 @@ class Worker:
         self._claiming = False
         self._called_off: set[str] = set()
         self._stopping = False
-        self._hurried = asyncio.Event()
+        self._drain = Drain(options.drain)
         self._neighbours = Neighbours(board, options.lease, clock)
         self._subscriptions: list[Subscription] = []
 
@@ -140,7 +141,9 @@ class Worker:
         rest back."""
         self._stopping = True
         self._chunks.stop_all()
-        await asyncio.gather(self._drained(), *(taking.cancel() for taking in self._subscriptions))
+        await asyncio.gather(
+            self._drain.until(self._chunks.emptied()), *(taking.cancel() for taking in self._subscriptions)
+        )
         if self._chunks:
             _logger.warning("drain time is over", chunks=len(self._chunks))
             await self._record_the_last()
@@ -155,16 +158,7 @@ class Worker:
 
     def hurry(self) -> None:
         """Ends the drain time of a `stop`, also of one to come."""
-        self._hurried.set()
-
-    async def _drained(self) -> None:
-        """Returns when nothing is in hand or the drain time is over."""
-        waits = [asyncio.create_task(wait) for wait in (self._chunks.emptied(), self._hurried.wait())]
-        try:
-            await asyncio.wait(waits, timeout=self._options.drain, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        self._drain.hurry()
 
     async def _record_the_last(self) -> None:
         """What was answered and waits for its flush; a database that is away gets no more than a moment."""

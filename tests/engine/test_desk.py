@@ -11,7 +11,7 @@ import pytest
 
 from engine.desk import HANDS, Desk
 from engine.finalizer import Finalizer
-from engine.planner import Planner
+from engine.planner import KnownModels, Planner
 from events.buses.local_bus import LocalBus
 from events.event import NewEvent
 from events.work import OpenBatch
@@ -25,12 +25,12 @@ async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
         yield replace(opened, options=msgspec.structs.replace(opened.options, poll=0.05))
 
 
-def desk_of(world: World) -> Desk:
+async def any_models() -> None:
+    return None
+
+
+def desk_of(world: World, known_models: KnownModels = any_models) -> Desk:
     """A desk to which no notice comes: it finds by itself what needs a hand."""
-
-    async def known_models() -> None:
-        return None
-
     planner = Planner(world.journal, world.store, known_models, world.options)
     finalizer = Finalizer(world.journal, world.store, world.options)
     return Desk(world.board, LocalBus(), planner, finalizer, world.options)
@@ -75,3 +75,49 @@ async def test_the_input_of_a_parked_batch_is_not_read(world: World) -> None:
     await world.store.delete(await world.object_of(parked.input_file_id))
     await desk_of(world).look(parked.id)
     assert "BatchSublimated" in ((await on_board(world, parked.id)).waiting or "")
+
+
+async def test_a_desk_that_stops_ends_what_is_in_hand_and_takes_nothing_more(world: World) -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def known_models() -> None:
+        asked.set()
+        await answer.wait()
+
+    in_hand = await world.created([request_line(0)])
+    desk = desk_of(world, known_models)
+    working = asyncio.create_task(desk.run())
+    try:
+        async with asyncio.timeout(60):
+            await asked.wait()
+            stopping = asyncio.create_task(desk.stop())
+            later = await world.created([request_line(0)])
+            await desk.look(later.id)
+            assert not stopping.done()
+            answer.set()
+            await stopping
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+    assert (await on_board(world, in_hand.id)).phase == "running"
+    assert (await on_board(world, later.id)).phase == "planning"
+
+
+async def test_a_desk_in_a_hurry_waits_for_nothing(world: World) -> None:
+    asked = asyncio.Event()
+
+    async def known_models() -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    await world.created([request_line(0)])
+    desk = desk_of(world, known_models)
+    working = asyncio.create_task(desk.run())
+    try:
+        async with asyncio.timeout(60):
+            await asked.wait()
+            desk.hurry()
+            await desk.stop()
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
