@@ -25,6 +25,7 @@ from engine.finalizer import Finalizer
 from engine.lane import Lane
 from engine.lifter import Lifter
 from engine.lookout import Lookout
+from engine.neighbours import Neighbours
 from engine.options import EngineOptions
 from engine.planner import Planner
 from engine.projector import Projector
@@ -44,6 +45,7 @@ from events.journal import Journal
 from events.leadership import Candidate
 from events.log import Leadership
 from events.read_models import Seen
+from events.staleness import boot_time
 from events.work import WorkBoard
 from storage.store import StorageError, Store
 from storage.sweep import sweep
@@ -86,6 +88,7 @@ class Engine:
         sends what their follower has to tell; without a `sealer` the log is not sealed; `audit` knows what
         was signed of it."""
         self._journal = journal
+        self._board = board
         self._store = store
         self._webhooks = webhooks
         self._sealer = sealer
@@ -138,13 +141,13 @@ class Engine:
 
     async def stop(self) -> None:
         """Takes no more work, records what ends within the drain time and gives the rest back."""
-        if self._worker is not None:
-            await self._worker.stop()
+        await asyncio.gather(*(part.stop() for part in (self._worker, self._desk) if part is not None))
 
     def hurry(self) -> None:
-        """Has `stop` wait for no line: those under way are given back, too."""
-        if self._worker is not None:
-            self._worker.hurry()
+        """Has `stop` wait for nothing: what is under way is given back, too."""
+        for part in (self._worker, self._desk):
+            if part is not None:
+                part.hurry()
 
     def _make_worker(self, board: WorkBoard, routes: Sequence[tuple[Route, Upstream]]) -> Worker:
         journal, options = self._journal, self._options
@@ -173,6 +176,8 @@ class Engine:
                 group.create_task(self._expirer.run(leadership))
                 group.create_task(self._lifter.run(leadership))
                 group.create_task(self._sweep())
+                if self._worker is None:
+                    group.create_task(self._watch_workers())
                 if self._webhooks is not None:
                     group.create_task(self._webhooks.run(leadership))
                 if self._sealer is not None:
@@ -182,6 +187,12 @@ class Engine:
         finally:
             undo()
 
+    async def _watch_workers(self) -> None:
+        """As each worker watches the others, where none may be left to do it."""
+        candidate, options = self._candidate, self._options
+        assert candidate is not None
+        await Neighbours(self._board, options.lease, boot_time).watch(options.beat, lambda: candidate.sure)
+
     def _wake(self, notices: Sequence[Notice]) -> None:
         self._dispatcher.wake(notices)
         for follower in self._followers:
@@ -190,7 +201,9 @@ class Engine:
     async def _sweep(self) -> None:
         while True:
             try:
-                swept = await sweep(self._store, self._journal.models.named, datetime.now(UTC) - ORPHAN_AGE)
+                models = self._journal.models
+                now = datetime.fromtimestamp(await models.now(), UTC)  # this machine's clock may be wrong
+                swept = await sweep(self._store, models.named, now - ORPHAN_AGE)
                 if swept:
                     _logger.info("orphans swept", objects=swept)
             except (BatchmillError, StorageError) as error:

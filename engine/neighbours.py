@@ -1,10 +1,12 @@
 """The other workers, as one worker sees them: whoever stands still for a whole lease is declared dead."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final
 
 import structlog
 
+from events.errors import BatchmillError
 from events.staleness import Watch
 from events.work import WorkBoard
 
@@ -14,7 +16,8 @@ STRAY: Final = -1
 
 
 class Neighbours:
-    """Looked at once a beat. Each worker sees for itself who is dead; to say so twice is harmless."""
+    """Looked at once a beat. Each worker sees for itself who is dead, and so does a leader that is none; to
+    say so twice is harmless."""
 
     def __init__(self, board: WorkBoard, lease: float, clock: Callable[[], float]) -> None:
         self._board = board
@@ -33,6 +36,21 @@ class Neighbours:
         if dead:
             voided = await self._board.void_claims(dead)
             _logger.warning("workers died", workers=dead, claims_freed=voided)
+
+    async def watch(self, beat: float, sure: Callable[[], bool]) -> None:
+        """Looks until cancelled, for who does not beat with them. `sure` says whether the database takes
+        beats: where nobody can beat, a beat that stands still means nothing."""
+        while True:
+            await asyncio.sleep(beat)
+            try:
+                if sure():
+                    async with asyncio.timeout(self._lease):
+                        await self.look("")
+                else:
+                    self.forget()
+            except (BatchmillError, TimeoutError) as error:
+                self.forget()
+                _logger.warning("workers not seen", reason=str(error) or "no answer in time")
 
     def forget(self) -> None:
         """Nothing is known of the time since the last look."""

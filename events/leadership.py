@@ -44,11 +44,17 @@ class Candidate:
         self._beat = beat
         self._clock = clock
         self._leadership: Leadership | None = None
+        self._confirmed = float("-inf")
 
     @property
     def leading(self) -> bool:
         """Whether it leads, as far as it knows."""
         return self._leadership is not None
+
+    @property
+    def sure(self) -> bool:
+        """Whether it leads, and the database has said so within half a lease."""
+        return self.leading and self._clock() - self._confirmed <= self._lease / 2
 
     async def run(self) -> None:
         """Stands for the leadership until cancelled, then steps down. A database that is away costs the
@@ -100,7 +106,7 @@ class Candidate:
             await asyncio.sleep(self._beat)
 
     async def _keep(self, leadership: Leadership) -> None:
-        confirmed = self._clock()
+        self._confirmed = self._clock()
         while True:
             await asyncio.sleep(self._beat)
             try:
@@ -108,14 +114,14 @@ class Candidate:
                 async with asyncio.timeout((self._lease - self._beat) / 2):
                     held = await self._board.beat_leadership(leadership)
             except (BatchmillError, TimeoutError) as error:
-                if self._clock() - confirmed > self._lease:
+                if self._clock() - self._confirmed > self._lease:
                     raise LeadershipLost(
                         f"leadership {self._name} could not be confirmed: {error or 'no answer in time'}"
                     ) from error
                 continue
             if not held:
                 raise LeadershipLost(f"leadership {self._name} was taken over by another process")
-            confirmed = self._clock()
+            self._confirmed = self._clock()
 
     async def _step_down(self, leadership: Leadership) -> None:
         try:

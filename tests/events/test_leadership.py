@@ -179,13 +179,16 @@ async def test_a_leader_that_cannot_reach_the_database_stops_leading_and_stands_
     board = FrozenBoard(stage)
     async with standing(board, leading) as candidate:
         first = await leading.won()
+        sure = [candidate.sure]
         board.broken = True
         async with asyncio.timeout(PATIENCE):
             assert await leading.ended.get() == first
+        sure.append(candidate.sure)
         board.broken = False
         second = await leading.won()
         assert candidate.leading
         assert second.token != first.token
+    assert sure == [True, False]
 
 
 async def test_a_leadership_changes_hands_only_as_it_was_observed(stage: Stage) -> None:
