@@ -151,7 +151,7 @@ class Dispatcher:
             if b.batch_id in reasons or not _left_lying(b)
         }
         if changed:
-            await self._board.explain(changed)
+            await self._board.explain(changed, leadership)
 
     async def _expire(self, batch: OpenBatch, leadership: Leadership) -> None:
         def expire(seen: Seen[Batch]) -> Decision:

@@ -184,10 +184,16 @@ class WorkBoard:
         async with self._database.writing() as connection:
             await connection.execute(_SQL["withdraw_hand"], batch_id, helper)
 
-    async def explain(self, reasons: Mapping[str, str | None]) -> None:
-        """Says of batches why they wait; None: they do not."""
+    async def explain(self, reasons: Mapping[str, str | None], leadership: Leadership | None = None) -> None:
+        """Says of batches why they wait; None: they do not. Raises `LeadershipLost`."""
         async with self._database.writing() as connection:
-            await connection.execute(_SQL["explain"], list(reasons.keys()), list(reasons.values()))
+            await connection.execute(
+                _SQL["explain"],
+                list(reasons.keys()),
+                list(reasons.values()),
+                None if leadership is None else leadership.name,
+                None if leadership is None else leadership.token,
+            )
 
     async def free_claims(self, limit: int) -> list[Work]:
         """Chunks of running batches that nobody holds, at most `limit`, the oldest first."""

@@ -64,9 +64,11 @@ FROM (SELECT * FROM unnest($3::text[], $4::bigint[], $5::integer[])
       ORDER BY c.batch_id, c.next_line) n
 
 -- name: explain
--- Says of batches why they wait; rows locked in order, so that two who explain cannot deadlock.
-WITH changed AS (
-    SELECT b.batch_id, n.waiting FROM batch_work b
+-- Says of batches why they wait, for the leader or for somebody else; rows locked in order, so that two who
+-- explain cannot deadlock.
+WITH leads AS MATERIALIZED (SELECT require_leadership($3, $4)),
+changed AS (
+    SELECT b.batch_id, n.waiting FROM leads CROSS JOIN batch_work b
     JOIN unnest($1::text[], $2::text[]) AS n (batch_id, waiting) ON b.batch_id = n.batch_id
     WHERE b.waiting IS DISTINCT FROM n.waiting
     ORDER BY b.batch_id FOR NO KEY UPDATE OF b)

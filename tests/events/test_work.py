@@ -253,6 +253,21 @@ async def test_a_batch_says_why_it_waits_until_it_moves(stage: Stage) -> None:
     assert 0 < batch.stop_in <= 30
 
 
+async def test_a_former_leader_explains_nothing(stage: Stage) -> None:
+    batch_id = await stage.running_batch(lines=3)
+    former = await stage.board.take_leadership("lead", None)
+    assert former is not None
+    await stage.board.explain({batch_id: "disk below floor"}, former)
+    heir = await stage.board.take_leadership("lead", (former.token, 0))
+    with pytest.raises(LeadershipLost):
+        await stage.board.explain({batch_id: None}, former)
+    [batch] = await stage.board.open_batches()
+    assert batch.waiting == "disk below floor"
+    await stage.board.explain({batch_id: None}, heir)
+    [batch] = await stage.board.open_batches()
+    assert batch.waiting is None
+
+
 async def test_many_who_explain_and_leave_at_once_do_not_deadlock(stage: Stage) -> None:
     batches = [await stage.running_batch(lines=8) for _ in range(6)]
     workers = [await stage.worker() for _ in range(6)]
