@@ -22,6 +22,8 @@ STATEMENTS: Final = 100
 """More than this program has."""
 REST_SECONDS: Final = 0.5
 """Seconds in which the server gives up a call that was left; a connection that takes longer is cut."""
+CROWDED_SECONDS: Final = 0.1
+"""Seconds between two tries to have one more connection of a server that has as many as it may."""
 LOST: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
@@ -111,7 +113,7 @@ class Database:
         # a task of its own, and a call would wait several times for its turn in a busy loop.
         try:
             async with asyncio.timeout(self._patience):
-                connection = await pool.acquire()
+                connection = await _acquired(pool)
         except TimeoutError as error:
             raise LogBusy(
                 f"no database connection was free for {self._patience:g} s: the database is overloaded"
@@ -133,19 +135,35 @@ class Database:
 
     async def close(self) -> None:
         """Closes both pools; what is still running after `patience` is cut."""
-        for pool in (self._reads, self._writes):
-            try:
-                async with asyncio.timeout(self._patience):
-                    await pool.close()
-            except TimeoutError:
-                pool.terminate()
+        await asyncio.gather(self._close(self._reads), self._close(self._writes))
+
+    async def _close(self, pool: Pool) -> None:
+        try:
+            async with asyncio.timeout(self._patience):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
 
 
-async def single_connection(url: str) -> "asyncpg.Connection[asyncpg.Record]":
+async def _acquired(pool: Pool) -> Connection:
+    """A connection of the pool. Where the server takes no more of them, one of those there are comes free."""
+    while True:
+        try:
+            return await pool.acquire()
+        except asyncpg.TooManyConnectionsError:
+            await asyncio.sleep(CROWDED_SECONDS)
+
+
+async def single_connection(
+    url: str, *, answers_within: float | None = None
+) -> "asyncpg.Connection[asyncpg.Record]":
     """A connection outside the pools, for what needs a long transaction or the owner's login; it keeps no
-    prepared statements. Raises `DatabaseUnavailable`."""
+    prepared statements. `answers_within`: the most seconds that a statement may take. Raises
+    `DatabaseUnavailable`."""
     try:
-        return await asyncpg.connect(url, timeout=CONNECT_SECONDS, statement_cache_size=0)
+        return await asyncpg.connect(
+            url, timeout=CONNECT_SECONDS, statement_cache_size=0, command_timeout=answers_within
+        )
     except (*LOST, asyncpg.PostgresError) as error:
         raise _cannot_connect(place_of(url), error) from error
 
@@ -153,7 +171,7 @@ async def single_connection(url: str) -> "asyncpg.Connection[asyncpg.Record]":
 async def _has_sessions(url: str) -> bool:
     """Whether a connection is a session of the server's, not one of a bouncer's: that names no process of the
     server. Behind it, a client would find and run what another has prepared under the same name."""
-    connection = await single_connection(url)
+    connection = await single_connection(url, answers_within=CONNECT_SECONDS)
     try:
         with errors_as_ours():
             return bool(await connection.fetchval("SELECT pg_backend_pid()") == connection.get_server_pid())

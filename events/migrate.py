@@ -18,7 +18,7 @@ from typing import Final
 import asyncpg
 import msgspec
 
-from events.database import LOST, single_connection
+from events.database import CONNECT_SECONDS, LOST, errors_as_ours, single_connection
 from events.errors import DatabaseUnavailable, SchemaRefused
 
 ROLE: Final = "batchmill_app"
@@ -106,21 +106,26 @@ async def migrate(owner_url: str, app_login: str, *, program: str | None = None)
 
 
 async def may_migrate(url: str) -> bool:
-    """Whether this login may change the schema. Raises `DatabaseUnavailable`."""
-    connection = await single_connection(url)
+    """Whether this login may change the schema. Raises `DatabaseUnavailable` and `LogBusy`."""
+    connection = await single_connection(url, answers_within=CONNECT_SECONDS)
     try:
-        return bool(await connection.fetchval("SELECT has_schema_privilege(current_schema(), 'CREATE')"))
+        with errors_as_ours():
+            return bool(await connection.fetchval("SELECT has_schema_privilege(current_schema(), 'CREATE')"))
     finally:
-        await connection.close(timeout=10)
+        await connection.close(timeout=CONNECT_SECONDS)
 
 
 async def require_schema(url: str, *, program: str | None = None) -> None:
-    """Raises `SchemaRefused` unless the database has this program's schema, or a newer one it can use."""
-    connection = await single_connection(url)
+    """Raises `SchemaRefused` unless the database has this program's schema, or a newer one it can use, and
+    `DatabaseUnavailable` or `LogBusy` where it does not say."""
+    connection = await single_connection(url, answers_within=CONNECT_SECONDS)
     try:
-        await _refuse_what_does_not_fit(connection, program or program_version())
-        known = {m.number for m in migrations()}
-        applied = {row["number"] for row in await connection.fetch("SELECT number FROM schema_migrations")}
+        with errors_as_ours():
+            await _refuse_what_does_not_fit(connection, program or program_version())
+            known = {m.number for m in migrations()}
+            applied = {
+                row["number"] for row in await connection.fetch("SELECT number FROM schema_migrations")
+            }
         if known - applied:
             raise SchemaRefused(
                 f"the database lacks migrations {sorted(known - applied)}: run `batchmill migrate`"
@@ -128,7 +133,7 @@ async def require_schema(url: str, *, program: str | None = None) -> None:
     except asyncpg.UndefinedTableError as error:
         raise SchemaRefused("the database has no schema yet: run `batchmill migrate`") from error
     finally:
-        await connection.close(timeout=10)
+        await connection.close(timeout=CONNECT_SECONDS)
 
 
 async def _refuse_what_does_not_fit(connection: "asyncpg.Connection[asyncpg.Record]", program: str) -> None:

@@ -38,6 +38,25 @@ async def test_a_statement_that_takes_too_long_ends_on_our_side_and_the_pool_liv
     await pools.close()
 
 
+async def test_a_server_that_takes_no_more_connections_is_used_by_those_there_are(
+    empty_database: Database,
+) -> None:
+    pools = await Pools.open(empty_database.app_url, connections=4)
+    superuser = await asyncpg.connect(empty_database.superuser_url)
+    await superuser.execute(f"ALTER DATABASE {empty_database.name} CONNECTION LIMIT 1")
+    await superuser.close()
+
+    async def ask() -> object:
+        async with pools.reading() as connection:
+            return await connection.fetchval("SELECT 1")
+
+    async with pools.reading():
+        asking = asyncio.create_task(ask())
+        await asyncio.wait({asking}, timeout=0.3)
+    assert await asking == 1
+    await pools.close()
+
+
 async def test_a_cut_connection_is_said_and_replaced(database: Database) -> None:
     async with proxy_to(database.app_url) as proxy, open_stage(proxy.url, connections=2) as stage:
         assert await stage.log.head() == 0

@@ -9,7 +9,7 @@ import pytest
 
 from cli.embedded.postgres import LOGIN, OWNER
 from events import migrate as migrating
-from events.errors import DatabaseUnavailable, SchemaRefused
+from events.errors import DatabaseUnavailable, LogBusy, SchemaRefused
 from events.file import File
 from events.migrate import ROLE, Migration, migrate, migrations, require_schema
 from tests.events.stage import PROJECT, open_stage
@@ -35,6 +35,20 @@ async def test_a_migrated_database_is_left_alone(empty_database: Database) -> No
     assert await migrate(empty_database.owner_url, LOGIN) == NAMES
     assert await migrate(empty_database.owner_url, LOGIN) == []
     await require_schema(empty_database.app_url)
+
+
+async def test_a_schema_that_is_not_seen_in_time_is_said(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrating, "CONNECT_SECONDS", 0.2)
+    connection = await asyncpg.connect(database.owner_url)
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE schema_migrations")
+            with pytest.raises(LogBusy):
+                await require_schema(database.app_url)
+    finally:
+        await connection.close()
 
 
 async def test_ten_that_start_at_once_migrate_once(empty_database: Database) -> None:
