@@ -1,6 +1,7 @@
 """`/livez` and `/readyz`: for orchestrators, without a key."""
 
-from typing import cast
+import asyncio
+from typing import Final, cast
 
 import msgspec
 from litestar import Litestar, Request, route
@@ -9,7 +10,11 @@ from litestar.datastructures import State
 from api.errors import answer_error
 from api.request import READ
 from events.audit.records import AuditRecords
+from events.errors import LogBusy
 from events.journal import Journal
+
+WITHIN: Final = 3.0
+"""Seconds that a check waits for the database: whoever asks waits hardly longer."""
 
 
 class Sealing(msgspec.Struct, frozen=True):
@@ -47,8 +52,12 @@ async def ready(request: Request[None, None, State]) -> Ready:
     log is not sealed takes nobody out of service, but is to be seen from outside.
     """
     checked = cast(Checked, request.app.state.services)
-    await checked.journal.models.advance([])
-    unsealed = await checked.audit.records.unsealed()
+    try:
+        async with asyncio.timeout(WITHIN):
+            await checked.journal.models.advance([])
+            unsealed = await checked.audit.records.unsealed()
+    except TimeoutError as error:
+        raise LogBusy(f"the database did not answer within {WITHIN:g} s") from error
     return Ready("ok", None if unsealed is None else int(unsealed))
 
 

@@ -4,9 +4,12 @@ import asyncio
 from pathlib import Path
 
 import asyncpg
+import pytest
 
+from api import health
 from tests.api.client import Client
 from tests.api.serving import OPTIONS, Served, listening
+from tests.chaos.proxy import place_of, proxy_to, through
 from tests.postgres import Database
 
 
@@ -41,3 +44,17 @@ async def test_a_database_that_turned_read_only_is_not_ready(database: Database,
     assert ready.status == 503
     assert ready.error["type"] == "server_error"
     assert ready.headers["retry-after"] == "1"
+
+
+async def test_a_database_that_does_not_answer_is_told_of_before_whoever_asks_has_gone(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "WITHIN", 0.1)
+    async with (
+        proxy_to(place_of(database.app_url)) as proxy,
+        listening(through(proxy, database.app_url), tmp_path, OPTIONS) as served,
+    ):
+        proxy.stall()
+        ready = await asyncio.to_thread(Client(served.port, None).get, "/readyz")
+        proxy.go_on()
+    assert ready.status == 503
