@@ -68,7 +68,7 @@ async def _work(settings: Settings) -> None:
         async with _health(settings, stack), asyncio.TaskGroup() as group:
             working = [group.create_task(stack.watch()), group.create_task(engine.run())]
             collect_less()
-            _logger.info("working", roles=sorted(roles), version=program_version())
+            _logger.info("working", roles=sorted(role.value for role in roles), version=program_version())
             await ending.begun()
             _logger.info("stopping", drain=settings.drain)
             await engine.stop()

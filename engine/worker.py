@@ -312,6 +312,7 @@ class Worker:
         before = self._clock()
         await self._board.register(id)
         self._id, self._confirmed = id, before
+        _logger.info("registered", worker=id)
 
     async def _beat(self) -> None:
         """Until it leaves; it has no id any more then."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from engine.lane import Lane
 from engine.recorder import Recorder
@@ -109,6 +110,13 @@ async def test_a_worker_that_was_declared_dead_begins_anew_under_another_name(wo
         first = await beats_of_one(world, 2)
         await world.board.void_claims([first])
         assert await beats_of_one(world, 2) != first
+
+
+async def test_a_worker_says_by_which_name_events_and_histories_know_it(world: World) -> None:
+    with capture_logs() as logs:
+        async with working(world):
+            id = await beats_of_one(world, 1)
+    assert [entry["worker"] for entry in logs if entry["event"] == "registered"] == [id]
 
 
 async def test_a_worker_that_has_left_stays_away(world: World) -> None:
