@@ -164,7 +164,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     append_timeout: Annotated[Duration, "An append that waits longer answers 503 with Retry-After."] = 5.0
     storage_url: Annotated[
-        StorageUrl, Otherwise("a folder in `data_dir`"), "Where the contents of files are kept."
+        StorageUrl,
+        Otherwise("a folder in `data_dir`"),
+        "Where the contents of files are kept, of this database alone: `file:///folder`, `s3://bucket/prefix`, "
+        "`gs://…` or `az://…`.",
     ] = None
     free_space_floor: Annotated[
         Space, "Below this much free disk no line is handed out and no upload is taken."
