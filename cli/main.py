@@ -1,21 +1,21 @@
 """The command line: which commands there are, and what the shell hears of their end.
 
 A command's module is imported when that command is asked, so that the list of commands and the small commands
-start at once whatever the big ones need.
+start at once whatever the big ones need; and what reads the command line, when it is known what to do if the
+program is told to end meanwhile.
 """
 
 import errno
 import os
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from cyclopts import App, CycloptsError
+from cli.early_end import ends_well_when_told
 
-from cli.exit_codes import ExitCode, exit_code_of
-from cli.process import end_well_when_told
-from events.errors import BatchmillError
-from storage.store import StorageError
+if TYPE_CHECKING:
+    from cyclopts import App
 
 HELP = """A self-hosted, OpenAI-compatible Batch API.
 
@@ -62,6 +62,8 @@ COMMANDS = (
         "Answer lines as a model would, for trying things out.",
     ),
 )
+SERVING: Final = frozenset({"serve", "api", "worker"})
+"""Commands that run until they are told to end."""
 
 
 def _version() -> str:
@@ -73,12 +75,14 @@ def _version() -> str:
         return "batchmill, not installed"
 
 
-def command_line(*, summaries: bool) -> App:
+def command_line(*, summaries: bool) -> "App":
     """The whole command line.
 
     With `summaries` the list of commands is told from the table above, without importing any of them;
     without, each command that is asked is imported and tells its own help.
     """
+    from cyclopts import App
+
     line = App(
         name="batchmill",
         help=HELP,
@@ -93,17 +97,20 @@ def command_line(*, summaries: bool) -> App:
     return line
 
 
-app = command_line(summaries=False)
-
-
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code. Failures that are foreseen are told in one line each."""
+    from cyclopts import CycloptsError
+
+    from cli.exit_codes import ExitCode, exit_code_of
+    from events.errors import BatchmillError
+    from storage.store import StorageError
+
     asked = arguments[0] if arguments else "--help"
     is_command = asked in [command.name for command in COMMANDS]
     if not is_command and asked not in ("--help", "-h", "--version"):
         _tell(f"there is no command {asked}{_nearest(asked)}")
         return ExitCode.USAGE
-    line = app if is_command else command_line(summaries=True)
+    line = command_line(summaries=not is_command)
     try:
         result = line(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
@@ -130,9 +137,10 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """The program `batchmill`."""
-    if sys.argv[1:2] in (["serve"], ["api"], ["worker"]):
-        end_well_when_told()
-    sys.exit(run(sys.argv[1:]))
+    arguments = sys.argv[1:]
+    with ends_well_when_told() if SERVING.intersection(arguments[:1]) else nullcontext():
+        code = run(arguments)
+    sys.exit(code)
 
 
 def _abandon_output() -> None:

@@ -2,24 +2,16 @@
 
 import asyncio
 import signal
-import sys
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-from cli.exit_codes import ExitCode
 from events.errors import BatchmillError
 
 T = TypeVar("T")
 CUT_AGAIN: Final = 5.0
 """Seconds after which a start that was cut is cut again where it still waits: a database that stands still
 answers no goodbye."""
-
-
-def end_well_when_told() -> None:
-    """SIGTERM ends a process that has begun nothing yet, or has done all, and well. The first process of a
-    container would not even hear it otherwise. Between the two there is an `Ending`."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(ExitCode.OK))
 
 
 def run_loop(main: Coroutine[None, None, T]) -> T:

@@ -57,9 +57,11 @@ def _code(default: str) -> str:
 
 def command_line_page() -> str:
     """The page of every command, from the help texts that the commands themselves show."""
-    from cli.main import app
+    from cli.main import command_line
 
-    text = EXAMPLES.sub(r"```console\n\g<0>\n```", RUN_AS_MODULE.sub(r"\1", app.generate_docs()))
+    text = EXAMPLES.sub(
+        r"```console\n\g<0>\n```", RUN_AS_MODULE.sub(r"\1", command_line(summaries=False).generate_docs())
+    )
     _, title, rest = text.partition("# batchmill\n")
     return f"{title}\nMade from the help of each command by `make docs`.\n{rest.rstrip()}\n"
 
