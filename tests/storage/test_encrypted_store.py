@@ -1,7 +1,6 @@
 """Objects encrypted in front of another store: the suite, and what can be done to us in the other store."""
 
 import secrets
-import tracemalloc
 from collections.abc import AsyncIterator
 from itertools import product
 from pathlib import Path
@@ -13,9 +12,9 @@ from storage.encrypted_store import EncryptedStore
 from storage.frames import ENCRYPTED_FRAME_BYTES, FRAME_BYTES
 from storage.local_folder import LocalFolder
 from storage.store import ObjectDamaged, ObjectMissing, StorageError, StorageUnavailable
-from tests.storage.bodies import body_of, repeated
+from tests.storage.bodies import body_of
 from tests.storage.data_keys import HeldDataKeys
-from tests.storage.store_suite import MIB, StoreSuite, whole
+from tests.storage.store_suite import StoreSuite, assert_flat_memory, whole
 
 
 @pytest.fixture
@@ -139,14 +138,4 @@ async def test_without_data_keys_nothing_is_encrypted_and_nothing_encrypted_is_r
 
 
 async def test_memory_stays_flat_whatever_the_size(store: EncryptedStore) -> None:
-    tracemalloc.start()
-    try:
-        stored = await store.put(repeated(bytes(64 * 1024), 16 * 16), prefix="files", project="p")
-        size = 0
-        async for piece in store.get(stored.key):
-            size += len(piece)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert size == stored.size == 16 * MIB
-    assert peak < 4 * MIB
+    await assert_flat_memory(store)
