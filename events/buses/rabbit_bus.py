@@ -16,7 +16,8 @@ from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractIncomingMessage
 
 from events.bus import Notice, Work
-from events.buses.broker_link import Link, broker_calls
+from events.buses.broker_connection import broker_calls
+from events.buses.broker_link import Link
 from events.buses.rabbit_publisher import Declare, Outgoing, Publisher, Unroutable
 from events.buses.rabbit_subscription import DeclareQueue, Subscription, Take
 from events.buses.topology import NOTICE, NOTICES, WAKE, Topology
@@ -160,8 +161,7 @@ class RabbitBus:
                 await self._own_wakes.emptied()
         except TimeoutError:
             _logger.debug("notices not published; they are found in the log")
-        for subscription in list(self._subscriptions):
-            await subscription.end()
+        await asyncio.gather(*(subscription.end() for subscription in self._subscriptions))
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -292,15 +292,19 @@ class _Outbox:
         await self._emptied.wait()
 
     async def run(self) -> None:
-        """Publishes until cancelled; what the broker does not take is lost."""
+        """Publishes until cancelled; what the broker does not take is lost, and told once for one reason."""
+        told: str | None = None
         while True:
             await self._filled.wait()
             await self._link.connection()
             notices = [self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))]
             try:
                 await self._publish(notices)
+                told = None
             except BusUnavailable as error:
-                _logger.warning("notices lost; found in the log", notices=len(notices), reason=str(error))
+                if str(error) != told:
+                    told = str(error)
+                    _logger.warning("notices lost; found in the log", notices=len(notices), reason=told)
             if not self._waiting:
                 self._filled.clear()
                 self._emptied.set()

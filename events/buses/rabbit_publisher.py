@@ -1,14 +1,16 @@
 """Publishing with confirms: what returns without an error is with the broker, on disk where it is durable."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import msgspec
 from aio_pika import Message
-from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import DeliveryError, PublishError
 
-from events.buses.broker_link import Link, broker_calls, leave
+from events.buses.broker_connection import broker_calls
+from events.buses.broker_link import Link
 from events.errors import BusUnavailable
 
 Declare = Callable[[AbstractChannel], Awaitable[object]]
@@ -47,54 +49,50 @@ class Publisher:
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         """Publishes in order, without waiting between two messages, and returns when all are confirmed.
 
-        Raises `BusUnavailable`: at once where there is no connection, else within `patience` seconds and a
-        goodbye; it is unknown then which messages the broker has. Of its kinds, `Unroutable` says that a
-        message has no queue, `Refused` that its queue is full.
+        Raises `BusUnavailable`: at once where there is no connection or a broker that takes nothing, else
+        within `patience` seconds and a goodbye; it is unknown then which messages the broker has. Of its
+        kinds, `Unroutable` says that a message has no queue, `Refused` that its queue is full.
         """
-        connection = self._link.connection_now()
+        async with self._calls("not published") as channel:
+            await _confirmed(channel, messages)
+
+    async def declare(self, declare: Declare) -> None:
+        """Declares what was found missing. Raises `BusUnavailable`."""
+        async with self._calls("not declared") as channel:
+            await declare(channel)
+
+    @asynccontextmanager
+    async def _calls(self, what: str) -> AsyncIterator[AbstractChannel]:
+        """The channel for calls to the broker. A call that fails spends the channel; a connection that opens
+        none is spent, too."""
+        connection = await self._link.connection_to_publish()
         channel: AbstractChannel | None = None
         try:
-            async with broker_calls(self._patience, "not published"):
-                channel = await self._open(connection)
-                await _confirmed(channel, messages)
+            async with broker_calls(self._patience, what):
+                async with self._opening:
+                    if self._channel is None or self._channel.is_closed:
+                        # Without on_return_raises a message that no queue takes looks like a success.
+                        fresh = connection.channel(publisher_confirms=True, on_return_raises=True)
+                        await fresh.initialize()
+                        channel = fresh
+                        if self._declare is not None:
+                            await self._declare(channel)
+                        self._channel = channel
+                    else:
+                        channel = self._channel
+                yield channel
         except Refused:
             raise
         except BusUnavailable as error:
             # Unroutable too: what a channel sends to a quorum queue that was deleted and declared again since
             # its last message there, RabbitMQ 3.10 confirms and never delivers.
-            await self._drop(connection, channel, str(error))
+            if channel is None:
+                self._link.give_up(connection, str(error))
+            else:
+                if self._channel is channel:
+                    self._channel = None
+                await connection.leave(channel)
             raise
-
-    async def declare(self, declare: Declare) -> None:
-        """Declares what was found missing. Raises `BusUnavailable`."""
-        connection = self._link.connection_now()
-        channel: AbstractChannel | None = None
-        try:
-            async with broker_calls(self._patience, "not declared"):
-                channel = await self._open(connection)
-                await declare(channel)
-        except BusUnavailable as error:
-            await self._drop(connection, channel, str(error))
-            raise
-
-    async def _open(self, connection: AbstractConnection) -> AbstractChannel:
-        async with self._opening:
-            if self._channel is None or self._channel.is_closed:
-                # Without on_return_raises a message that no queue takes looks like a success.
-                channel = connection.channel(publisher_confirms=True, on_return_raises=True)
-                await channel.initialize()
-                if self._declare is not None:
-                    await self._declare(channel)
-                self._channel = channel
-            return self._channel
-
-    async def _drop(self, connection: AbstractConnection, channel: AbstractChannel | None, why: str) -> None:
-        """The channel is spent; a connection that opens none is."""
-        if channel is None:
-            self._link.give_up(connection, why)
-        elif self._channel is channel:
-            self._channel = None
-            await leave(channel)
 
 
 async def _confirmed(channel: AbstractChannel, messages: Sequence[Outgoing]) -> None:

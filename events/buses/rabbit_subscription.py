@@ -14,9 +14,10 @@ from contextlib import suppress
 from typing import Final
 
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
-from events.buses.broker_link import Link, broker_calls, leave
+from events.buses.broker_connection import Connection, NoAnswer, broker_calls
+from events.buses.broker_link import Link
 from events.errors import BusUnavailable
 
 _logger = structlog.get_logger()
@@ -118,10 +119,11 @@ class Subscription:
         queue, tag, self._tag = self._queue, self._tag, None
         if queue is None or tag is None:
             return
+        waiting = self._hands.empty()
         try:
             async with broker_calls(self._patience, f"not cancelled in order: {queue.name}"):
                 await queue.cancel(tag)
-                for message in self._hands.empty():
+                for message in waiting:
                     await message.nack(requeue=True)
         except BusUnavailable as error:
             _logger.debug("the broker gives back what it holds when the channel ends", reason=str(error))
@@ -159,7 +161,7 @@ class Subscription:
                     _logger.warning("subscription renewed", reason=self._told)
             await asyncio.sleep(PAUSE)
 
-    async def _consume(self, connection: AbstractConnection) -> None:
+    async def _consume(self, connection: Connection) -> None:
         """Takes messages until something ends it. Raises `BusUnavailable` where it ends for a reason."""
         ended = asyncio.Event()
         channel = await self._open(connection)
@@ -177,9 +179,9 @@ class Subscription:
             self.taking.clear()
             self._queue = self._tag = None
             self._hands.empty()
-            await leave(channel)
+            await connection.leave(channel)
 
-    async def _open(self, connection: AbstractConnection) -> AbstractChannel:
+    async def _open(self, connection: Connection) -> AbstractChannel:
         try:
             async with broker_calls(self._patience, "no channel opened"):
                 channel = connection.channel(publisher_confirms=False)
@@ -189,11 +191,11 @@ class Subscription:
             self._link.give_up(connection, str(error))
             raise
 
-    async def _subscribe(self, connection: AbstractConnection, queue: AbstractQueue) -> None:
+    async def _subscribe(self, connection: Connection, queue: AbstractQueue) -> None:
         try:
-            async with broker_calls(self._patience, f"queue {queue.name} does not answer"):
+            async with broker_calls(self._patience, f"queue {queue.name} not consumed"):
                 self._tag = await queue.consume(self._arrived, no_ack=self._unacknowledged)
-        except BusUnavailable:
+        except NoAnswer:
             self._silent += 1
             if self._silent >= SILENT:
                 await self._delete(connection, queue.name)
@@ -203,7 +205,7 @@ class Subscription:
         self._queue = queue
         self.taking.set()
 
-    async def _delete(self, connection: AbstractConnection, name: str) -> None:
+    async def _delete(self, connection: Connection, name: str) -> None:
         self._silent = 0
         channel = await self._open(connection)
         try:
@@ -211,7 +213,7 @@ class Subscription:
                 await channel.queue_delete(name)
             _logger.warning("queue that does not answer deleted", queue=name)
         finally:
-            await leave(channel)
+            await connection.leave(channel)
 
     async def _until(self, ended: asyncio.Event, channel: AbstractChannel, queue: AbstractQueue) -> None:
         """Until the channel or consumer ends, or the watch finds a broker that does not answer, or a queue
@@ -230,10 +232,12 @@ class Subscription:
             starved = starves
 
     async def _waiting(self, channel: AbstractChannel, queue: AbstractQueue) -> int:
-        async with broker_calls(self._patience, f"queue {queue.name} does not answer"):
+        async with broker_calls(self._patience, f"queue {queue.name} not looked at"):
             seen = await channel.declare_queue(queue.name, passive=True)
         return seen.declaration_result.message_count or 0
 
     async def _arrived(self, message: AbstractIncomingMessage) -> None:
-        if not self._stopping.is_set():
+        if self._stopping.is_set():
+            await message.nack(requeue=True)
+        else:
             self._hands.put(message)

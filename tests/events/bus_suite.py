@@ -1,9 +1,11 @@
 """What every transport of the bus promises. A test module gives it a `bus` fixture and imports the tests."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 import pytest
+from structlog.typing import EventDict
 
 from events.bus import Bus, Notice, Work
 from events.errors import BatchmillError, BusUnavailable
@@ -59,6 +61,15 @@ async def placed(bus: Bus, work: Work) -> None:
                 await asyncio.sleep(0.1)
             else:
                 return
+
+
+async def told(logs: Sequence[EventDict], words: str) -> None:
+    """Until a line that was logged gives these words as its reason."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            if any(words in str(line.get("reason")) for line in logs):
+                return
+            await asyncio.sleep(0.01)
 
 
 async def test_a_notice_goes_to_one_receiver_and_wakes_all(bus: Bus) -> None:

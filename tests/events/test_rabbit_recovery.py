@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 
 import aio_pika
 import pytest
-from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
 from events.bus import Notice, Work
-from events.buses import broker_link
+from events.buses import broker_connection
+from events.buses.broker_link import Link
 from events.buses.rabbit_bus import RabbitBus
 from events.buses.rabbit_subscription import Subscription
 from events.buses.topology import NOTICE, Topology
@@ -137,7 +138,7 @@ async def test_a_chunk_in_hand_when_the_connection_goes_comes_again(
 
 
 async def test_a_channel_that_the_broker_closes_for_an_error_is_replaced(bus: RabbitBus, url: str) -> None:
-    link = broker_link.Link(url, "test", patience=1.0)
+    link = Link(url, "test", patience=1.0)
     running = asyncio.create_task(link.run())
     got: asyncio.Queue[bytes] = asyncio.Queue()
 
@@ -184,7 +185,7 @@ async def test_a_consumer_that_the_broker_forgot_without_a_word_is_found_by_the_
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A client that does not say it understands that is not told that its consumer is cancelled.
-    monkeypatch.setitem(broker_link.PROPERTIES, "capabilities", {"publisher_confirms": True})
+    monkeypatch.setitem(broker_connection.PROPERTIES, "capabilities", {"publisher_confirms": True})
     bus = RabbitBus(url, patience=1.0, watch=0.2)
     assert await bus.connect(within=PATIENCE)
     workers = Handler()
@@ -209,6 +210,32 @@ async def test_a_queue_that_never_answers_is_deleted_and_declared_again(
     await arrives(workers, Work("batch_1", 1))
 
 
+async def test_a_queue_that_somebody_has_for_themselves_is_not_deleted(url: str) -> None:
+    tries: asyncio.Queue[None] = asyncio.Queue()
+    gone = asyncio.Event()
+
+    async def declare(channel: AbstractChannel) -> AbstractQueue:
+        tries.put_nowait(None)
+        return await channel.declare_queue("theirs")
+
+    async def take(message: AbstractIncomingMessage) -> None:
+        raise AssertionError(message)
+
+    link = Link(url, "test", patience=1.0)
+    running = asyncio.create_task(link.run())
+    async with await aio_pika.connect(url) as connection, connection.channel() as channel:
+        (await channel.get_underlay_channel()).on_consumer_cancel_callbacks.add(lambda _: gone.set())
+        await (await channel.declare_queue("theirs")).consume(take, exclusive=True)
+        subscription = Subscription(link, declare, take, hands=1, patience=1.0, watch=PATIENCE)
+        async with asyncio.timeout(PATIENCE):
+            for _ in range(4):  # each is refused
+                await tries.get()
+        await subscription.end()
+        assert not gone.is_set()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_a_broker_without_memory_delays_what_is_offered_until_it_has_some(
     bus: RabbitBus, broker_node: RabbitNode
 ) -> None:
@@ -219,6 +246,8 @@ async def test_a_broker_without_memory_delays_what_is_offered_until_it_has_some(
     broker_node.raise_alarm()
     with pytest.raises(BusUnavailable, match="no answer within 1 s"):
         await offered_without_end(bus)
+    with pytest.raises(BusUnavailable, match="is short of memory or disk"):
+        await bus.offer("gpu", Work("batch_1", 2))
     await bus.announce([A_NOTICE])
     broker_node.end_alarm()
     await works(bus, workers, readers, 3)
