@@ -20,6 +20,9 @@ from events.read_models import ModelWrite
 _logger = structlog.get_logger()
 PAUSE: Final = 1.0
 """Seconds before events that the broker did not confirm are published again."""
+TOGETHER: Final = 100
+"""Most events that are published before their confirms are waited for. After a failure they go one by one: a
+queue with room for a few gets those, and nobody gets the rest again and again."""
 
 
 class Relay:
@@ -42,13 +45,16 @@ class Relay:
             for event in events
         ]
         told: str | None = None
-        while True:
+        together, done = TOGETHER, 0
+        while done < len(messages):
             try:
-                await self._publisher.publish(messages)
+                await self._publisher.publish(messages[done : done + together])
             except BusUnavailable as error:
+                together = 1
                 if str(error) != told:
                     told = str(error)
-                    _logger.warning("events not relayed yet", position=events[0].position, reason=told)
+                    _logger.warning("events not relayed yet", position=events[done].position, reason=told)
                 await asyncio.sleep(PAUSE)
             else:
-                return ()
+                done += together
+        return ()

@@ -15,14 +15,17 @@ import jsonschema  # type: ignore[import-untyped]  # it ships no types
 import msgspec
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
+from pamqp.common import FieldTable
+from structlog.testing import capture_logs
 
+from events.buses import relay as relay_module
 from events.buses.rabbit_bus import RabbitBus
 from events.buses.relay import Relay
 from events.catalog import TYPES
 from events.event import NewEvent
 from events.follower import Follower
 from events.incarnation import begin_incarnation, current_incarnation
-from tests.events.bus_suite import PATIENCE
+from tests.events.bus_suite import PATIENCE, told
 from tests.events.stage import PROJECT, TRACEPARENT, Stage, flush_of
 from tests.postgres import Database
 from tests.rabbit import Broker
@@ -215,6 +218,30 @@ async def test_without_a_broker_the_relay_waits_and_leaves_nothing_out(
         await relaying
         assert await stage.models.checkpoint("relay") == 2
         await bus.close()
+
+
+async def test_a_queue_that_refuses_what_it_has_no_room_for_gets_everything_in_the_end_and_in_order(
+    stage: Stage, bus: RabbitBus, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "PAUSE", 0.01)
+    for _ in range(5):
+        await stage.file()
+    async with await aio_pika.connect(broker.url) as connection, connection.channel() as channel:
+        await broker.topology.declare_all_events(channel)
+        one_place: FieldTable = {"x-max-length": 1, "x-overflow": "reject-publish"}
+        queue = await channel.declare_queue(exclusive=True, arguments=one_place)
+        await queue.bind(broker.topology.all_events, "#")
+        got: list[int] = []
+        with capture_logs() as logs:
+            relaying = asyncio.create_task(relay_all(relay_of(stage, bus)))
+            await told(logs, "is full")
+        async with asyncio.timeout(PATIENCE):
+            while len(set(got)) < 5:
+                message = await queue.get(no_ack=True, fail=False)
+                if message is not None:
+                    got.append(int(str(message.headers["cloudEvents_position"])))
+        await relaying
+    assert list(dict.fromkeys(got)) == [1, 2, 3, 4, 5]
 
 
 async def test_the_consumer_of_the_documentation_gets_every_event_of_a_batch_in_order(
