@@ -196,7 +196,10 @@ def url(*schemes: str, example: str, secret: bool = False) -> Kind[str]:
 
     def parse(text: str) -> str:
         parts = urlsplit(text)
-        if parts.scheme not in schemes or (parts.scheme in _HAVE_A_HOST and not parts.hostname):
+        # A port that is no number raises, too: mostly it is half of a password with a bare / in it, and the
+        # other half would be shown as the path.
+        unaddressed = parts.scheme in _HAVE_A_HOST and (not parts.hostname or parts.port == 0)
+        if parts.scheme not in schemes or unaddressed:
             raise ValueError("not such a URL")
         return text.rstrip("/") if parts.scheme in ("http", "https") else text
 

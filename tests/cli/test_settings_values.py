@@ -16,6 +16,7 @@ from cli.settings_values import (
     show_projects,
     show_size,
     show_witnesses,
+    url,
 )
 
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -139,3 +140,9 @@ def test_what_is_no_list_of_completion_windows_is_refused(text: str) -> None:
 )
 def test_a_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
     assert mask_url(url) == shown
+
+
+@pytest.mark.parametrize("password", ["hu/sh", "hu#sh", "hu?sh"])
+def test_a_password_that_is_not_escaped_is_no_part_of_a_url_that_would_be_shown(password: str) -> None:
+    with pytest.raises(ValueError):
+        url("amqp", example="amqp://host").parse(f"amqp://ada:{password}@broker/mill")
