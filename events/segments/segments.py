@@ -8,7 +8,10 @@ A page of rows without a gap costs nothing more.
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
+from itertools import groupby
 from typing import Final, Protocol, TypeVar
+
+import asyncpg
 
 from events.audit.digests import LogRow
 from events.database import Database
@@ -19,6 +22,12 @@ from storage.store import Store
 
 _SQL: Final = load_statements("events", "sql/segments.sql")
 EVER: Final = 1 << 62
+LOOKED: Final = 10_000
+"""Positions looked at together for streams that begin there."""
+NEIGHBOURS: Final = 128
+"""Streams read together."""
+FIRST: Final = 64
+"""Rows of each that are read at once."""
 
 
 class Placed(Protocol):
@@ -103,7 +112,7 @@ class Segments:
             yield row
 
     async def streams(self, size: int) -> AsyncGenerator[list[RecordedEvent], None]:
-        """The whole log, stream by stream, in pages of at most `size`."""
+        """The whole log, stream by stream, in pages of at most `size`; none that begins meanwhile."""
         page: list[RecordedEvent] = []
         async for event in self.completed(self._rows(size)):
             page.append(event)
@@ -117,26 +126,56 @@ class Segments:
         self, rows: AsyncIterator[Sequence[RecordedEvent]]
     ) -> AsyncGenerator[RecordedEvent, None]:
         """Whole streams, one after the other, of which pages of `rows` may lack some."""
-        stream, version = "", 0
+        last = ("", 0)
         async for page in rows:
-            for event in page:
-                if event.stream_id != stream:
-                    stream, version = event.stream_id, 0
-                if event.version > version + 1:
-                    async for row in self.shelf.of_stream(stream, version, event.version):
-                        yield row.event
-                version = event.version
+            gaps = _gaps(page, *last)
+            places = await self.shelf.places({event.stream_id for event, after in gaps if after is not None})
+            for event, after in gaps:
+                if after is not None:
+                    known = places.get(event.stream_id)
+                    async for moved in self.shelf.recorded(event.stream_id, after, event.version, known):
+                        yield moved
                 yield event
+            last = (page[-1].stream_id, page[-1].version)
 
     async def _rows(self, size: int) -> AsyncGenerator[list[RecordedEvent], None]:
-        last = ("", 0)
-        while True:
-            async with self._database.reading() as connection:
-                page = [RecordedEvent(*row) for row in await connection.fetch(_SQL["streams"], *last, size)]
-            if not page:
-                return
-            last = (page[-1].stream_id, page[-1].version)
-            yield page
+        """Rows, stream by stream, in the order in which these began: neighbours lie in the same segments."""
+        [[head]] = await self._fetch("head")
+        for begin in range(0, head or 0, LOOKED):
+            begun = await self._fetch("begun", begin, min(begin + LOOKED, head))
+            for start in range(0, len(begun), NEIGHBOURS):
+                ids = [row["stream_id"] for row in begun[start : start + NEIGHBOURS]]
+                page: list[RecordedEvent] = []
+                for id, beginning in groupby(await self._events("beginnings", ids, FIRST), _stream):
+                    page += beginning
+                    while len(page) >= FIRST and page[-FIRST].stream_id == id:  # there may be more of it
+                        yield page
+                        page = await self._events("further", id, page[-1].version, max(size, FIRST))
+                if page:
+                    yield page
+
+    async def _events(self, statement: str, *arguments: object) -> list[RecordedEvent]:
+        return [RecordedEvent(*row) for row in await self._fetch(statement, *arguments)]
+
+    async def _fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        async with self._database.reading() as connection:
+            return await connection.fetch(_SQL[statement], *arguments)
+
+
+def _stream(event: RecordedEvent) -> str:
+    return event.stream_id
+
+
+def _gaps(page: Sequence[RecordedEvent], stream: str, version: int) -> list[tuple[RecordedEvent, int | None]]:
+    """Each event of a page that follows a version of a stream, and behind which version some are missing
+    before it (None: none are)."""
+    gaps: list[tuple[RecordedEvent, int | None]] = []
+    for event in page:
+        if event.stream_id != stream:
+            stream, version = event.stream_id, 0
+        gaps.append((event, version if event.version > version + 1 else None))
+        version = event.version
+    return gaps
 
 
 async def _merged(

@@ -5,18 +5,19 @@ A few are held open, so that whoever reads on meets the one it has just read fro
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from hashlib import sha256
 from heapq import merge
-from typing import Final
+from typing import Final, NamedTuple, TypeVar
 
 import asyncpg
 import msgspec
 
-from events.audit.bundle.contents import decode_event
+from events.audit.bundle.contents import decode_event, decode_recorded
 from events.audit.digests import LogRow
 from events.database import Database
 from events.errors import BatchmillError
+from events.event import RecordedEvent
 from events.segments.encoding import encoded_events, stream_of
 from events.statements import load_statements
 from storage.store import ObjectMissing, Store
@@ -26,6 +27,7 @@ OPEN: Final = 16
 FOUND: Final = 8
 """Segments looked up together."""
 _SQL: Final = load_statements("events", "sql/segments.sql")
+E = TypeVar("E", LogRow, RecordedEvent)
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -57,6 +59,14 @@ class Segment(msgspec.Struct, frozen=True):
             if end > after and begin <= upto
             for position in range(max(begin, after + 1), min(end, upto + 1))
         ]
+
+
+class StreamPlace(NamedTuple):
+    """A segment that has events of a stream, and the first and last version of these."""
+
+    segment: Segment
+    first: int
+    last: int
 
 
 class SegmentDamaged(BatchmillError):
@@ -92,16 +102,16 @@ class Opened:
         if len(positions) != segment.events or positions != segment.positions(-1, segment.last):
             raise self._damaged("has other events than the database says")
 
-    def at(self, position: int) -> LogRow:
+    def at(self, position: int, decode: Callable[[bytes], E]) -> E:
         """The event at one of its positions."""
         try:
-            return decode_event(self._events[position])
+            return decode(self._events[position])
         except ValueError as error:
             raise self._damaged(f"is none: {error}") from error
 
-    def of_stream(self, stream_id: str) -> list[LogRow]:
+    def of_stream(self, stream_id: str, decode: Callable[[bytes], E]) -> list[E]:
         """The events of a stream, in their order."""
-        return [self.at(position) for position in self._streams.get(stream_id, ())]
+        return [self.at(position, decode) for position in self._streams.get(stream_id, ())]
 
     def _damaged(self, how: str) -> SegmentDamaged:
         return SegmentDamaged(self._segment, self._found, how)
@@ -133,18 +143,46 @@ class Shelf:
                 for at, segment in enumerate(segments)
             ]
             for position, at in merge(*places):
-                for row in await self._rows(segments[at], position):
+                for row in await self._events(segments[at], position, decode_event):
                     yield row
             after = known
 
-    async def of_stream(self, stream_id: str, after: int, before: int) -> AsyncGenerator[LogRow, None]:
+    async def places(self, stream_ids: Collection[str]) -> dict[str, list[StreamPlace]]:
+        """Which segments have events of these streams; without those that are in many."""
+        if not stream_ids:
+            return {}
+        found: dict[str, list[StreamPlace]] = {stream_id: [] for stream_id in stream_ids}
+        for row in await self._find("of_streams", [*stream_ids], FOUND):
+            found[row["id"]].append(_place(row))
+        return {stream_id: places for stream_id, places in found.items() if len(places) < FOUND}
+
+    def of_stream(self, stream_id: str, after: int, before: int) -> AsyncGenerator[LogRow, None]:
         """Events of a stream that segments have, with versions between two, in their order."""
-        while found := await self._find("of_stream", stream_id, after, before, FOUND):
-            for *segment, last in found:
-                for row in await self._rows(Segment(*segment), stream_id):
-                    if after < row.version < before:
-                        yield row
-                if segment[0] in self.damaged:
+        return self._of_stream(stream_id, after, before, decode_event)
+
+    def recorded(
+        self, stream_id: str, after: int, before: int, places: Sequence[StreamPlace] | None
+    ) -> AsyncGenerator[RecordedEvent, None]:
+        """The same for folds; `places` as they were looked up after these events were found missing, if they
+        were."""
+        return self._of_stream(stream_id, after, before, decode_recorded, places)
+
+    async def _of_stream(
+        self,
+        stream_id: str,
+        after: int,
+        before: int,
+        decode: Callable[[bytes], E],
+        places: Sequence[StreamPlace] | None = None,
+    ) -> AsyncGenerator[E, None]:
+        while found := (await self._places(stream_id, after, before) if places is None else places):
+            for segment, first, last in found:
+                if last <= after or first >= before:
+                    continue
+                for event in await self._events(segment, stream_id, decode):
+                    if after < event.version < before:
+                        yield event
+                if segment.first in self.damaged:
                     self.lacking.add(stream_id)
                 after = last
             if len(found) < FOUND:
@@ -161,13 +199,15 @@ class Shelf:
         found = await self._find("with_digest", digest)
         return found[0]["first"] if found else None
 
-    async def _rows(self, segment: Segment, which: int | str) -> list[LogRow]:
+    async def _events(self, segment: Segment, which: int | str, decode: Callable[[bytes], E]) -> list[E]:
         """The event of a segment at a position, or those of a stream."""
         if segment.first in self.damaged:
             return []
         try:
             opened = await self._opened(segment)
-            return [opened.at(which)] if isinstance(which, int) else opened.of_stream(which)
+            if isinstance(which, int):
+                return [opened.at(which, decode)]
+            return opened.of_stream(which, decode)
         except SegmentDamaged as damage:
             if not self._forgiving:
                 raise
@@ -204,6 +244,13 @@ class Shelf:
             digest.update(piece)
         return digest.digest()
 
+    async def _places(self, stream_id: str, after: int, before: int) -> list[StreamPlace]:
+        return [_place(row) for row in await self._find("of_stream", stream_id, after, before, FOUND)]
+
     async def _find(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         async with self._database.reading() as connection:
             return await connection.fetch(_SQL[statement], *arguments)
+
+
+def _place(row: asyncpg.Record) -> StreamPlace:
+    return StreamPlace(Segment(*row[:6]), row["first_version"], row["last_version"])

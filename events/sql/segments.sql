@@ -12,21 +12,51 @@ UNION ALL
  FROM segments WHERE first >= $1 AND first <= $2 ORDER BY first LIMIT $3)
 
 -- name: of_stream
--- The next segments that have versions of a stream between two; each with the last one that it has.
+-- The next segments that have versions of a stream between two; each with the first and last one that it has.
 SELECT s.first, ARRAY(SELECT coalesce(lower(r), 0) FROM unnest(s.positions) r),
        ARRAY(SELECT coalesce(upper(r), 0) FROM unnest(s.positions) r),
-       s.name, s.sha256, s.bytes, t.last_version
+       s.name, s.sha256, s.bytes, t.first_version, t.last_version
 FROM segment_streams t JOIN segments s ON s.first = t.segment
 WHERE t.stream_id = $1 AND t.last_version > $2 AND t.first_version < $3 ORDER BY t.first_version LIMIT $4
+
+-- name: of_streams
+-- The first segments of each of some streams, in the same way.
+SELECT found.*, i.id FROM unnest($1::text[]) AS i (id), LATERAL (
+    SELECT s.first, ARRAY(SELECT coalesce(lower(r), 0) FROM unnest(s.positions) r),
+           ARRAY(SELECT coalesce(upper(r), 0) FROM unnest(s.positions) r),
+           s.name, s.sha256, s.bytes, t.first_version, t.last_version
+    FROM segment_streams t JOIN segments s ON s.first = t.segment
+    WHERE t.stream_id = i.id ORDER BY t.first_version LIMIT $2) found
+ORDER BY i.id, found.first_version
 
 -- name: with_digest
 -- The segment whose object has this digest.
 SELECT first FROM segments WHERE sha256 = $1
 
--- name: streams
--- The next events of the whole log that are rows, stream by stream.
+-- name: begun
+-- The streams whose first row lies behind a position, up to another, in the order in which they come there.
+SELECT s.stream_id FROM (
+    SELECT e.stream_id, min(e.position) AS position, min(e.version) AS version FROM events e
+    WHERE e.position > $1 AND e.position <= $2 GROUP BY e.stream_id) s
+WHERE s.version = 1
+   OR NOT EXISTS (SELECT 1 FROM events f WHERE f.stream_id = s.stream_id AND f.version < s.version)
+ORDER BY s.position
+
+-- name: beginnings
+-- The first rows of each of some streams, so many at the most, stream by stream.
+SELECT f.* FROM unnest($1::text[]) WITH ORDINALITY AS s (id, place), LATERAL (
+    SELECT position, event_id, stream_id, version, type, project_id, data, metadata, recorded_at
+    FROM events e WHERE e.stream_id = s.id ORDER BY e.version LIMIT $2) f
+ORDER BY s.place, f.version
+
+-- name: further
+-- The next rows of a stream.
 SELECT position, event_id, stream_id, version, type, project_id, data, metadata, recorded_at
-FROM events WHERE (stream_id, version) > ($1, $2) ORDER BY stream_id, version LIMIT $3
+FROM events WHERE stream_id = $1 AND version > $2 ORDER BY version LIMIT $3
+
+-- name: head
+-- The last position of the log.
+SELECT max(position) FROM events
 
 -- name: may_prune
 -- Whether this login may have events deleted.

@@ -11,7 +11,7 @@ import msgspec
 from events.audit.bundle.parts import split_prefixed
 from events.audit.digests import LogRow
 from events.audit.tree import HASH_BYTES
-from events.event import content_digest, length_prefixed
+from events.event import RecordedEvent, content_digest, length_prefixed
 
 VERSION: Final = 1
 Kind = Literal["digests", "bodies"]
@@ -67,6 +67,31 @@ def encode_event(row: LogRow) -> bytes:
 
 def decode_event(content: bytes) -> LogRow:
     """The event; its content digest is that of what it holds. Raises `ValueError`."""
+    event, lines, attachments, digest = _decoded(content)
+    return LogRow(
+        position=event.position,
+        event_id=event.event_id,
+        stream_id=event.stream_id,
+        version=event.version,
+        type=event.type,
+        project_id=event.project_id,
+        data=event.data,
+        lines=lines,
+        metadata=event.metadata,
+        attachments=attachments,
+        content_digest=content_digest(event.type, event.data, lines, attachments),
+        digest=digest,
+        recorded_at=event.recorded_at,
+    )
+
+
+def decode_recorded(content: bytes) -> RecordedEvent:
+    """What folds take of the event. Raises `ValueError`."""
+    return _decoded(content)[0]
+
+
+def _decoded(content: bytes) -> tuple[RecordedEvent, bytes | None, bytes | None, bytes]:
+    """The event, its lines, the digests of its attachments, and its own."""
     fields = split_prefixed(content, _FIELDS)
     lines, attachments = fields[9], fields[10]
     named = [piece for piece in (*fields[:9], fields[11]) if piece is not None]
@@ -79,7 +104,7 @@ def decode_event(content: bytes) -> LogRow:
         recorded_at = _EPOCH + timedelta(microseconds=_number(at))
     except OverflowError as error:
         raise ValueError("it was recorded at no time") from error
-    return LogRow(
+    event = RecordedEvent(
         position=_number(position),
         event_id=UUID(bytes=event_id),
         stream_id=stream.decode(),
@@ -87,13 +112,10 @@ def decode_event(content: bytes) -> LogRow:
         type=type_.decode(),
         project_id=project.decode(),
         data=data.decode(),
-        lines=lines,
         metadata=metadata.decode(),
-        attachments=attachments,
-        content_digest=content_digest(type_.decode(), data.decode(), lines, attachments),
-        digest=digest,
         recorded_at=recorded_at,
     )
+    return event, lines, attachments, digest
 
 
 def _number(encoded: bytes) -> int:

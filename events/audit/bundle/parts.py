@@ -8,6 +8,7 @@ nothing, since whoever changes a content can change it too.
 """
 
 import re
+import struct
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final, Literal, Protocol, cast
@@ -27,6 +28,7 @@ MOST_BYTES: Final = 1 << 30
 _HEAD: Final = re.compile(rb"([a-z]{1,16}) (0|[1-9][0-9]{0,9}) ([0-9a-f]{64})\n")
 _LONGEST_HEAD: Final = 16 + 1 + 10 + 1 + 64 + 1
 _PIECE: Final = 1 << 20
+_LENGTH: Final = struct.Struct(">i")
 
 
 class BundleFlaw(BatchmillError):
@@ -115,16 +117,16 @@ class PartReader:
 def split_prefixed(content: bytes, count: int) -> Sequence[bytes | None]:
     """The `count` pieces of what `length_prefixed` has joined. Raises `ValueError`."""
     pieces: list[bytes | None] = []
-    at = 0
+    at, end = 0, len(content)
     for _ in range(count):
-        if at + 4 > len(content):
+        begin = at + 4
+        if begin > end:
             raise ValueError("it ends too soon")
-        length = int.from_bytes(content[at : at + 4], "big", signed=True)
-        at += 4
-        if length < -1 or at + length > len(content):
+        (length,) = _LENGTH.unpack_from(content, at)
+        if length < -1 or begin + length > end:
             raise ValueError("one of its lengths is none")
-        pieces.append(None if length < 0 else content[at : at + length])
-        at += max(0, length)
-    if at != len(content):
+        at = begin + max(0, length)
+        pieces.append(None if length < 0 else content[begin:at])
+    if at != end:
         raise ValueError("more follows than it must have")
     return pieces
