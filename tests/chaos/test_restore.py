@@ -107,6 +107,7 @@ async def test_a_batch_goes_on_from_a_backup_in_a_fresh_cluster(
 
             async with polling(restored, batch_id) as polls:
                 story = await story_of(restored, polls, lines, ledger, [kill])
-            assert broken_promises(await with_models(story, fresh.database.app_url)) == []
+            story = await with_models(story, fresh.database.app_url, restored.files)
+            assert broken_promises(story) == []
             assert len(results_of(story.output)) == LINES
             await command(settings, "audit", "verify")

@@ -2,7 +2,7 @@
 recorded runs again.
 
 A seed decides what strikes whom and when. It is in the name of the test; `BATCHMILL_TEST_SEED` gives it (the
-first of ten in the long run).
+first of ten in the long run, of which the odd ones encrypt what is stored).
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -13,6 +13,7 @@ import pytest
 
 from engine.audit.progress import Report
 from tests.chaos.checker import Story, broken_promises, in_flight, repeats, results_of
+from tests.chaos.contents import encrypting
 from tests.chaos.fleet import AUDIT_KEY, fleet
 from tests.chaos.inputs import batch_of, fresh_names
 from tests.chaos.mill import polling
@@ -104,9 +105,16 @@ async def test_a_long_storm(
 ) -> None:
     assert seconds_undisturbed(LINES) >= 60
     plan = plan_of(seed, NAMES, [*Service, Service.BROKER_KILLED], kills=LONGEST, over=range(3, 28))
-    lines = fresh_names(LINES)
+    lines, encrypted = fresh_names(LINES), bool(seed % 2)
     storm, story, took, audit = await weathered(
-        plan, lines, tmp_path, upstream, ledger, broker_of_its_own, postgres_of_its_own
+        plan,
+        lines,
+        tmp_path,
+        upstream,
+        ledger,
+        broker_of_its_own,
+        postgres_of_its_own,
+        encrypted=encrypted,
     )
     tell(report(plan, storm, story, took))
     assert broken_promises(story) == []
@@ -116,6 +124,7 @@ async def test_a_long_storm(
     assert storm.struck["api"] + storm.struck["worker"] >= 20
     assert storm.struck[Service.BROKER_KILLED] == 2
     assert {"planning", "running", "finalizing"} <= set(storm.phases)
+    assert (tmp_path / "files" / "encrypted").exists() == encrypted
 
 
 async def weathered(
@@ -127,12 +136,14 @@ async def weathered(
     broker: RabbitNode,
     postgres: PostgresNode,
     concurrency: int = CONCURRENCY,
+    *,
+    encrypted: bool = False,
 ) -> tuple[Storm, Story, float, Report]:
     """What was seen of a batch that went through a storm, how many seconds it took, and what a verification
     of the log finds."""
     upstream.latency = LATENCY
     roles = ["lead,plan,run"] * WORKERS
-    settings = SETTINGS | {"concurrency": str(concurrency)}
+    settings = SETTINGS | {"concurrency": str(concurrency)} | (encrypting(folder) if encrypted else {})
     async with (
         broker.new_host() as host,
         fleet(folder, upstream.url, postgres.database, host, settings, roles) as pods,

@@ -111,7 +111,7 @@ async def test_a_batch_that_a_newer_program_changed_waits_for_the_upgrade_and_ho
             await pods.api.start()
             story = await story_of(pods.api, polls, lines, ledger)
         await until_lifted(database, parked, other)
-        story = await with_models(story, database.app_url)
+        story = await with_models(story, database.app_url, pods.api.files)
     assert broken_promises(untouched) == broken_promises(story) == []
     assert untouched.polls[-1]["status"] == "completed"
     assert (story.polls[-1]["status"], story.polls[-1]["batchmill"]["parked"]) == ("cancelled", None)

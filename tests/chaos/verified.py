@@ -8,22 +8,16 @@ from engine.audit.progress import Report
 from engine.audit.verifier import Verifier
 from events.audit.evidence import Evidence
 from events.audit.note import PublicKey
-from events.database import Database
 from events.incarnation import current_incarnation
 from events.postgres_log import PostgresLog
-from storage.object_store import open_store
+from tests.chaos.contents import opened
 from tests.engine.audit.sealed_log import shown_to_nobody
 
 
 async def verified(url: str, files: Path, keys: Sequence[PublicKey]) -> Report:
     """What there is to find, for whoever trusts these keys; `url` is the application's login."""
-    database = await Database.open(url)
-    store = open_store(files.as_uri())
-    try:
+    async with opened(url, files) as (database, store, data_keys):
         incarnation = await current_incarnation(database)
-        evidence, log = Evidence(database, store), PostgresLog(database, store)
+        evidence, log = Evidence(database, store, data_keys), PostgresLog(database, store, data_keys)
         verifier = Verifier(evidence, log, store, incarnation, Trust(keys))
         return await verifier.run(await verifier.begin(), shown_to_nobody)
-    finally:
-        await store.close()
-        await database.close()

@@ -10,10 +10,9 @@ from pathlib import Path
 import asyncpg
 
 from events.audit.replay import Replay
-from events.database import Database
 from events.outcomes.lines import unpack_facts
-from storage.object_store import open_store
 from tests.chaos.checker import Kill, Story
+from tests.chaos.contents import opened
 from tests.chaos.mill import BOUND, PATIENCE, Mill, Polls
 from tests.upstream import Visit, visits
 
@@ -79,7 +78,7 @@ def with_visits(stories: Sequence[Story], ledger: Path) -> list[Story]:
     ]
 
 
-async def with_models(story: Story, url: str, files: Path | None = None) -> Story:
+async def with_models(story: Story, url: str, files: Path) -> Story:
     """The story with what a replay of the whole log finds different in the read models, as they stand when
     the projector has done its work, and in the folder of `files`; for when nothing is written any more. `url`
     is the application's login."""
@@ -90,14 +89,8 @@ async def with_models(story: Story, url: str, files: Path | None = None) -> Stor
                 await asyncio.sleep(PATIENCE)
     finally:
         await connection.close()
-    database = await Database.open(url, connections=2)
-    store = None if files is None else open_store(files.as_uri())
-    try:
+    async with opened(url, files) as (database, store, _):
         replayed = await Replay(database, store, hashed=True).run()
-    finally:
-        await database.close()
-        if store is not None:
-            await store.close()
     return replace(story, differences=replayed.differences)
 
 
