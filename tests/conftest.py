@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from cli.embedded.postgres import LOGIN
 from events.migrate import migrate
+from tests.certificate import make_certificate
 from tests.chaos.telling import TOLD
 from tests.made_data_folder import copy_data_folder, make_data_folder
 from tests.pgbouncer import Bouncer, running_bouncer
@@ -25,6 +26,15 @@ EXAMPLES = int(os.environ.get("BATCHMILL_TEST_EXAMPLES", "40"))
 # How long one takes is up to the machine.
 settings.register_profile("tests", deadline=None, max_examples=EXAMPLES)
 settings.load_profile("tests")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test speaks to the world, and each process of one would begin with a tenth of a second in which it
+    reads whom the world trusts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(make_certificate(tmp_path_factory.mktemp("authority")).certificate))
+        yield
 
 
 @pytest.fixture(autouse=True)
