@@ -17,9 +17,10 @@ SET session_replication_role = replica;  -- no trigger in the way
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
     AND state <> 'idle';  -- those hold nothing, and a bouncer may be about to hand them out
-TRUNCATE events, attachments, read_models, batch_work, claims, workers, leaderships, checkpoints,
-    webhook_deliveries, signed_checkpoints, segments, segment_streams
+TRUNCATE events, attachments, read_models, batch_work, batch_waits, claims, workers, leaderships, checkpoints,
+    webhook_deliveries, signed_checkpoints, data_keys, segments, segment_streams
 RESTART IDENTITY;
+DELETE FROM incarnations WHERE reason <> 'first';
 """
 
 
@@ -34,7 +35,7 @@ async def shared_database(
 
 @pytest.fixture
 async def database(shared_database: Database) -> Database:
-    """An empty log: a database of one's own would take ten times as long to make."""
+    """An empty log in its first incarnation: a database of one's own would take ten times as long to make."""
     superuser = await asyncpg.connect(shared_database.superuser_url)
     try:
         await superuser.execute(EMPTY)

@@ -1,39 +1,16 @@
-"""One database for all tests of this room, emptied for each."""
+"""What the tests of sealed and of pruned logs ask for."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 import pytest_asyncio
 
 from tests.engine.audit.mill import Mill
 from tests.engine.audit.pruned_log import project_all, prune
 from tests.engine.audit.sealed_log import SealedLog, copy_objects, make_sealed_log
-from tests.events.conftest import EMPTY
 from tests.events.stage import open_stage
 from tests.postgres import Database, PostgresServer
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def audited_database(
-    postgres_server: PostgresServer, migrated_template: Database
-) -> AsyncIterator[Database]:
-    """The database of the room."""
-    async with postgres_server.new_database(migrated_template.name) as shared:
-        yield shared
-
-
-@pytest.fixture
-async def database(audited_database: Database) -> Database:
-    """An empty log in its first incarnation."""
-    superuser = await asyncpg.connect(audited_database.superuser_url)
-    try:
-        await superuser.execute(EMPTY)
-        await superuser.execute("DELETE FROM incarnations WHERE reason <> 'first'")
-    finally:
-        await superuser.close()
-    return audited_database
 
 
 @pytest.fixture
