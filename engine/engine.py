@@ -48,7 +48,7 @@ from events.read_models import Seen
 from events.staleness import boot_time
 from events.work import WorkBoard
 from storage.store import StorageError, Store
-from storage.sweep import sweep
+from storage.sweep import require_owner, sweep
 
 _logger = structlog.get_logger()
 
@@ -202,6 +202,7 @@ class Engine:
         while True:
             try:
                 models = self._journal.models
+                await require_owner(self._store, await models.log())
                 now = datetime.fromtimestamp(await models.now(), UTC)  # this machine's clock may be wrong
                 swept = await sweep(self._store, models.named, now - ORPHAN_AGE)
                 if swept:

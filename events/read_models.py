@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Final, Generic, TypeVar, cast
+from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -198,6 +199,11 @@ class ReadModels:
         """The time it is by the database's clock, in Unix seconds; expiries go by it."""
         async with self._database.reading() as connection:
             return cast(int, await connection.fetchval(_SQL["now"]))
+
+    async def log(self) -> UUID:
+        """Which log this is, in all of its incarnations: the id of its first."""
+        async with self._database.reading() as connection:
+            return cast(UUID, await connection.fetchval(_SQL["log"]))
 
     async def keys(self, limit: int = 10_000) -> list[Seen[Key]]:
         """Every project's keys, revoked ones too, the oldest first; not those this program cannot read."""

@@ -6,10 +6,26 @@ in a local folder, from puts that died half-way.
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from typing import Final
+from uuid import UUID
 
-from storage.store import Store
+from storage.store import NameTaken, StorageError, Store
 
 PAGE = 1000
+OWNER: Final = "owner"
+"""The name under which a place says whose it is."""
+
+
+async def require_owner(store: Store, log: UUID) -> None:
+    """Has the place belong to this log from now on. Raises `StorageError` where it is another's, whose events
+    name what ours do not."""
+    try:
+        await store.keep(OWNER, f"{log}\n".encode())
+    except NameTaken as error:
+        raise StorageError(
+            f"another database keeps its files in the same place ({error}): give each a folder or prefix of "
+            "its own"
+        ) from error
 
 
 async def sweep(

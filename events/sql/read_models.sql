@@ -28,6 +28,10 @@ ORDER BY e.version
 -- Every key, the oldest first.
 SELECT id FROM read_models WHERE kind = 'key' ORDER BY created_at, id LIMIT $1
 
+-- name: log
+-- The first incarnation of the log.
+SELECT id FROM incarnations ORDER BY position, started_at LIMIT 1
+
 -- name: now
 -- The time it is by the clock of the database, in Unix seconds.
 SELECT floor(extract(epoch FROM now()))::bigint

@@ -10,8 +10,10 @@ from typing import Self
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from engine.engine import Engine, Role
+from storage.sweep import OWNER
 from tests.engine.recorded import WORKER, World, request_line, world_on
 from tests.postgres import Database
 from tests.storage.bodies import body_of
@@ -65,3 +67,17 @@ async def test_what_is_old_enough_to_be_swept_hangs_on_no_clock_of_this_machine(
         while (tmp_path / "objects" / old.key).exists():  # noqa: ASYNC110  # nobody tells
             await asyncio.sleep(LEASE / 10)
     assert await world.store.read(fresh.key, 0, 6) == b"orphan"
+
+
+async def test_what_another_database_keeps_in_the_same_place_is_left_alone(
+    world: World, tmp_path: Path
+) -> None:
+    theirs = await world.store.put(body_of(b"named elsewhere"), prefix="files", project="p")
+    os.utime(tmp_path / "objects" / theirs.key, (0, 0))
+    await world.store.keep(OWNER, b"another\n")
+    with capture_logs() as logs:
+        async with leading(world), asyncio.timeout(60):
+            while not (said := [one for one in logs if one["event"] == "orphans not swept"]):  # noqa: ASYNC110
+                await asyncio.sleep(LEASE / 10)
+    assert "a folder or prefix of its own" in said[0]["reason"]
+    assert await world.store.read(theirs.key, 0, 5) == b"named"
