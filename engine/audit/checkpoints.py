@@ -7,6 +7,7 @@ covers is sealed. Older ones may also be signed by keys that the log itself name
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Final
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from events.audit.tree_check import Mark
 from events.batch import BatchCancelled, BatchCompleted, BatchExpired
 from events.catalog import decode
 from events.errors import UnknownEvent
+from events.incarnation import Begun
 
 PAGE: Final = 500
 HOUR: Final = timedelta(hours=1)
@@ -76,6 +78,8 @@ class Checkpoints:
         self._known = list(trust.keys)
         self._former: dict[str, tuple[UUID, int]] = {}
         """Earlier incarnations by the name of their log, and up to which position they are this one's."""
+        self._changed: list[Defect] = []
+        """Of incarnations that are not told as they were begun."""
 
     async def anchor(self, *, of_hours: bool = True) -> Anchor:
         """Looks everywhere for the newest; `of_hours`: at the first one of every hour, too, which takes its
@@ -112,7 +116,9 @@ class Checkpoints:
             if ours and _signed_by(signed, self._trust.keys):
                 anchors.append(told[-1])
         told += await self._of_former()
-        defects += [_lost(size, self._former[origin][1], where) for origin, (size, where) in lost.items()]
+        defects += self._changed or [
+            _lost(size, self._former[origin][1], where) for origin, (size, where) in lost.items()
+        ]
         newest = await self.newest(EVER)
         if newest is not None:
             anchors.append(newest)
@@ -138,11 +144,17 @@ class Checkpoints:
     async def learn_keys(self) -> None:
         """Keys that the log itself names, whose signatures may stand alone on older checkpoints. What is
         under the newest checkpoint is told by a key that the auditor trusts. And the log's earlier names."""
+        incarnations = await self._evidence.incarnations()
+        self._changed = [
+            _changed(one)
+            for before, one in pairwise([None, *incarnations])
+            if one is not None and not one.is_as_begun(None if before is None else before.id)
+        ]
         self._former, end = {}, EVER
-        for id, position in reversed(await self._evidence.incarnations()):
-            if id != self._incarnation:
-                self._former[origin_of(id)] = id, end
-            end = min(end, position)
+        for one in reversed(incarnations):
+            if one.id != self._incarnation:
+                self._former[origin_of(one.id)] = one.id, end
+            end = min(end, one.position)
         self._known = list(self._trust.keys)
         for data in await self._evidence.keys(STREAM):
             try:
@@ -221,6 +233,15 @@ class Checkpoints:
         said = (signed.checkpoint.origin, signed.checkpoint.size, signed.checkpoint.root)
         holds = said == (origin or self.origin, row.size, row.root) and _signed_by(signed, self._known)
         return signed if holds else None
+
+
+def _changed(one: Begun) -> Defect:
+    """The defect of an incarnation of which something else is told than its id was made of."""
+    told = (
+        f"position {one.position}, time or reason ({one.reason!r}) of incarnation {one.id}, or the one "
+        "before it, are not those that it was begun with"
+    )
+    return Defect("incarnation_changed", told, position=one.position, key=str(one.id))
 
 
 def _lost(size: int, end: int, where: str) -> Defect:

@@ -20,6 +20,7 @@ Kind = Literal[
     "file_swapped",
     "results_differ",
     "checkpoint_replaced",
+    "incarnation_changed",
     "segment_changed",
     "segment_deleted",
     "segment_swapped",

@@ -19,6 +19,7 @@ from events.encryption.attachments import AttachmentCipher
 from events.errors import UnknownEvent
 from events.event import Attachment, RecordedEvent
 from events.file import FileDeleted, FileExpired
+from events.incarnation import Begun
 from events.postgres_log import recorded_event
 from events.segments.segments import Segments
 from events.statements import load_statements
@@ -172,10 +173,10 @@ class Evidence:
         """The last signed checkpoints up to a size, the newest first."""
         return await self._checkpoints("newest_checkpoints", incarnation, upto, limit)
 
-    async def incarnations(self) -> list[tuple[UUID, int]]:
-        """Every incarnation of the log, the newest last, each with the last position that it took over."""
+    async def incarnations(self) -> list[Begun]:
+        """Every incarnation of the log, the newest last."""
         async with self._database.reading() as connection:
-            return [(row["id"], row["position"]) for row in await connection.fetch(_SQL["incarnations"])]
+            return [Begun(*row) for row in await connection.fetch(_SQL["incarnations"])]
 
     async def kept_checkpoints(self, sizes: Sequence[int]) -> set[tuple[int, bytes]]:
         """Size and root of the checkpoints of these sizes, of every incarnation."""

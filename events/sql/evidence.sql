@@ -45,7 +45,7 @@ SELECT size, root, note FROM signed_checkpoints WHERE incarnation = $1 AND size 
 
 -- name: incarnations
 -- Every incarnation of the log, the newest last.
-SELECT id, position FROM incarnations ORDER BY position, started_at
+SELECT id, position, reason, started_at FROM incarnations ORDER BY position, started_at
 
 -- name: kept_checkpoints
 -- The checkpoints of some sizes, of every incarnation.

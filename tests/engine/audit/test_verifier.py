@@ -309,9 +309,14 @@ async def test_what_a_forked_log_took_over_is_held_against_what_was_signed_befor
         assert (report.defects, report.anchor) == ([], None)
         await _sealed_anew(database, objects)
         assert (await verified(database, objects, sealed_log.witnessed)).defects == []
-        await _execute(
-            database, "UPDATE incarnations SET position = $1 WHERE reason = 'restored'", last.size - 2
-        )
+        for change, position in (
+            ("reason = 'spring'", last.size),
+            (f"position = {last.size - 2}", last.size - 2),
+        ):
+            await _execute(database, f"UPDATE incarnations SET {change} WHERE reason <> 'first'")
+            report = await verified(database, objects, sealed_log.witnessed)
+            assert [(one.kind, one.position) for one in report.defects] == [("incarnation_changed", position)]
+        await _execute(database, "UPDATE incarnations SET id = gen_random_uuid() WHERE reason <> 'first'")
         report = await verified(database, objects, sealed_log.witnessed)
         assert [(one.kind, one.position) for one in report.defects] == [("tail_cut", last.size - 1)]
 
