@@ -27,8 +27,9 @@ def api(
 ) -> None:
     """Serve the API alone; `batchmill worker` runs the batches.
 
-    Needs BATCHMILL_DATABASE_URL and BATCHMILL_STORAGE_URL. The broker that
-    BATCHMILL_AMQP_URL names may be away, also at the start.
+    Needs BATCHMILL_DATABASE_URL, a database that `batchmill migrate` has
+    prepared, and BATCHMILL_STORAGE_URL. The broker that BATCHMILL_AMQP_URL
+    names may be away, also at the start.
 
     $ batchmill api --host 0.0.0.0
     $ batchmill api --port 8080 --upstream http://vllm:8000/v1

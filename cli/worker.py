@@ -31,9 +31,10 @@ def worker(
 ) -> None:
     """Run batches: plan them, hand out their lines, run these, write the results.
 
-    Needs BATCHMILL_DATABASE_URL and BATCHMILL_STORAGE_URL. Any number of
-    workers share the work; one of those that may lead hands it out. The broker
-    that BATCHMILL_AMQP_URL names may be away: then they find work by polling.
+    Needs BATCHMILL_DATABASE_URL, a database that `batchmill migrate` has
+    prepared, and BATCHMILL_STORAGE_URL. Any number of workers share the work;
+    one of those that may lead hands it out. The broker that BATCHMILL_AMQP_URL
+    names may be away: then they find work by polling.
 
     $ batchmill worker --upstream http://vllm:8000/v1
     $ batchmill worker --roles run --concurrency 256 --upstream http://vllm:8000/v1
