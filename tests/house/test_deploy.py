@@ -301,6 +301,12 @@ def test_no_secret_is_a_value_of_the_chart() -> None:
     ] == []
 
 
+def test_every_object_of_the_chart_is_of_its_namespace_and_has_a_name_of_its_own() -> None:
+    made = [(manifest["kind"], manifest["metadata"]) for manifest in rendered("whole")]
+    assert {metadata["namespace"] for _, metadata in made} == {"inference"}
+    assert len({(kind, metadata["name"]) for kind, metadata in made}) == len(made)
+
+
 def test_the_chart_makes_no_secret() -> None:
     assert {manifest["kind"] for manifest in rendered("whole")}.isdisjoint({"Secret", "ConfigMap"})
 

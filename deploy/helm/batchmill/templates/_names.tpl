@@ -42,6 +42,13 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ include "batchmill.label" (printf "%s-%s" .root.Chart.Name .root.Chart.Version) }}
 {{- end -}}
 
+{{- /* Of every object. "name" is where it is not called after its component. */ -}}
+{{- define "batchmill.metadata" -}}
+name: {{ default (printf "%s-%s" (include "batchmill.fullname" .root) .component) .name }}
+namespace: {{ .root.Release.Namespace }}
+labels: {{ include "batchmill.labels" . | nindent 2 }}
+{{- end -}}
+
 {{- /* A version as a label may have it: without the + of a build. */ -}}
 {{- define "batchmill.label" -}}
 {{- replace "+" "_" . | trunc 63 | trimSuffix "-" | trimSuffix "_" | trimSuffix "." | quote -}}

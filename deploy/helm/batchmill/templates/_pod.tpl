@@ -97,9 +97,7 @@ A Deployment of one role. Takes (dict "root" $ "component" "api" "of" .Values.ap
 {{- end -}}
 apiVersion: apps/v1
 kind: Deployment
-metadata:
-  name: {{ include "batchmill.fullname" .root }}-{{ .component }}
-  labels: {{ include "batchmill.labels" . | nindent 4 }}
+metadata: {{ include "batchmill.metadata" . | nindent 2 }}
 spec:
   {{- if not .scaled }}
   replicas: {{ .of.replicas }}
@@ -188,9 +186,7 @@ spec:
 {{- define "batchmill.disruptionBudget" -}}
 apiVersion: policy/v1
 kind: PodDisruptionBudget
-metadata:
-  name: {{ include "batchmill.fullname" .root }}-{{ .component }}
-  labels: {{ include "batchmill.labels" . | nindent 4 }}
+metadata: {{ include "batchmill.metadata" . | nindent 2 }}
 spec:
   maxUnavailable: {{ .of.podDisruptionBudget.maxUnavailable }}
   unhealthyPodEvictionPolicy: AlwaysAllow
