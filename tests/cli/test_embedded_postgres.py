@@ -108,8 +108,16 @@ def wait_for_end(process: psutil.Process) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[DataFolder]:
+def new_folder(tmp_path: Path) -> Iterator[DataFolder]:
+    """A data folder in which nothing was made yet."""
     with DataFolder.open(tmp_path / "data") as folder:
+        yield folder
+
+
+@pytest.fixture
+def folder(data_folder: Path) -> Iterator[DataFolder]:
+    """One with whole database files, stopped."""
+    with DataFolder.open(data_folder) as folder:
         yield folder
 
 
@@ -130,14 +138,14 @@ def server_pid(folder: DataFolder) -> int:
     return int((data_of(folder) / "postmaster.pid").read_text().partition("\n")[0])
 
 
-async def make_once(folder: DataFolder) -> None:
-    """Leave stopped, whole database files in the folder."""
+async def run_once(folder: DataFolder) -> None:
+    """Start it, which makes the files where there are none, and stop it."""
     async with EmbeddedPostgres(folder):
         pass
 
 
-async def test_each_role_may_do_its_part_and_no_more(folder: DataFolder) -> None:
-    async with EmbeddedPostgres(folder) as urls:
+async def test_each_role_may_do_its_part_and_no_more(new_folder: DataFolder) -> None:
+    async with EmbeddedPostgres(new_folder) as urls:
         async with connected(urls.owner) as owner:
             await owner.execute("CREATE TABLE kept (x int); CREATE ROLE some_role NOLOGIN")
             await owner.execute("GRANT some_role TO batchmill_login")
@@ -218,7 +226,6 @@ async def test_as_root_programs_and_data_may_lie_where_only_root_may_enter(
 
 
 async def test_a_server_that_an_earlier_run_left_is_ended_first(folder: DataFolder) -> None:
-    await make_once(folder)
     tied = command(
         "postgres", ["-D", data_of(folder), "-c", "listen_addresses="], files_owner(data_of(folder))
     )
@@ -235,7 +242,6 @@ async def test_a_server_that_an_earlier_run_left_is_ended_first(folder: DataFold
 
 @pytest.mark.parametrize("pid_is", ["of nobody", "of another program", "our own", "unreadable"])
 async def test_a_stale_pid_file_stops_no_start(folder: DataFolder, pid_is: str) -> None:
-    await make_once(folder)
     # As the very user the server runs as: only then does Postgres take the pid for a server's.
     as_server = command("postgres", [], files_owner(data_of(folder)))[:-1]
     with running(*as_server, "sleep", "60") as other, running("true") as dead:
@@ -275,14 +281,12 @@ async def test_sessions_that_outlive_a_killed_server_are_waited_for(folder: Data
 
 
 async def test_files_of_another_major_are_refused_with_the_way_out(folder: DataFolder) -> None:
-    await make_once(folder)
     (data_of(folder) / "PG_VERSION").write_text("9\n")
     with pytest.raises(EmbeddedPostgresError, match=r"PostgreSQL 9, last used by batchmill .*pg_dump"):
         await EmbeddedPostgres(folder).start()
 
 
 async def test_a_start_that_fails_shows_what_the_server_said(folder: DataFolder) -> None:
-    await make_once(folder)
     with (data_of(folder) / "postgresql.auto.conf").open("a") as configuration:
         configuration.write("no_such_setting = 1\n")
     with pytest.raises(EmbeddedPostgresError, match="no_such_setting"):
@@ -302,7 +306,7 @@ async def test_a_kill_while_the_files_are_made_leaves_no_half_database(tmp_path:
     killed = (killed_while_files_are_made(tmp_path / f"data{attempt}") for attempt in range(10))
     path = next(path for path in killed if not (path / "postgres" / "data").exists())  # the kill was in time
     with DataFolder.open(path) as folder:
-        await make_once(folder)
+        await run_once(folder)
         assert sorted(entry.name for entry in folder.postgres.iterdir()) == ["data", "log", "program"]
 
 
@@ -334,6 +338,6 @@ async def test_a_data_folder_with_a_path_longer_than_a_socket_may_have(tmp_path:
 async def test_a_log_that_grew_too_long_is_put_aside(folder: DataFolder) -> None:
     log = folder.postgres / "log"
     log.write_bytes(b"x" * (5 << 20))
-    await make_once(folder)
+    await run_once(folder)
     assert (folder.postgres / "log.1").stat().st_size == 5 << 20
     assert log.stat().st_size < 1 << 20
