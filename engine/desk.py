@@ -148,7 +148,8 @@ class Desk:
             async with asyncio.timeout(self._options.beat):
                 await self._board.withdraw_hand(batch_id, self._id)
         except (BatchmillError, TimeoutError) as error:
-            _logger.warning("hand not withdrawn; its lease runs out", batch=batch_id, reason=str(error))
+            why = str(error) or "no answer in time"
+            _logger.warning("hand not withdrawn; its lease runs out", batch=batch_id, reason=why)
 
     async def _help(self, batch_id: str) -> None:
         for batch in await self._board.open_batches([batch_id]):

@@ -154,7 +154,8 @@ class Worker:
                 async with asyncio.timeout(LAST_WORDS):
                     await self._board.leave(leaving)
             except (BatchmillError, TimeoutError) as error:
-                _logger.warning("could not leave; others take over", worker=leaving, reason=str(error))
+                why = str(error) or "no answer in time"
+                _logger.warning("could not leave; others take over", worker=leaving, reason=why)
 
     def hurry(self) -> None:
         """Ends the drain time of a `stop`, also of one to come."""

@@ -128,7 +128,8 @@ class Candidate:
             async with asyncio.timeout(self._beat):
                 await self._board.leave_leadership(leadership.name, leadership.token)
         except (BatchmillError, TimeoutError) as error:
-            _logger.warning("could not step down; the lease runs out", reason=str(error))
+            why = str(error) or "no answer in time"
+            _logger.warning("could not step down; the lease runs out", reason=why)
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> str:
