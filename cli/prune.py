@@ -72,7 +72,7 @@ def prune(
 
 
 async def _pruned(older_than: float, keys: Sequence[str], config: Config, *, dry: bool) -> "Pruned":
-    from cli.audit.command import trusted_keys
+    from cli.audit.keys import trusted_keys
     from cli.database import bring_up_to_date, open_database
     from cli.steps import steps
     from cli.storage import open_storage

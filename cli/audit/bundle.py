@@ -1,4 +1,4 @@
-"""`batchmill audit export`, `check`, `consistency`: evidence of a batch in one file, and whether it holds."""
+"""`batchmill audit export`, `check`: evidence of a batch in one file, and whether it holds."""
 
 import asyncio
 import os
@@ -144,25 +144,6 @@ def check(
     else:
         _print(proven, (("output", output), ("error", errors)), checkpoint)
     return ExitCode.OK
-
-
-def consistency(
-    *,
-    since: Annotated[int, Parameter(name="--from", help="The size of the older checkpoint.")],
-    to: Annotated[int | None, Parameter(help="That of the newer one; the newest, if not given.")] = None,
-    config: Config = None,
-) -> None:
-    """Print the proof that one checkpoint extends another, as JSON.
-
-    $ batchmill audit consistency --from 1200 --to 5000 > proof.json
-    """
-    from cli.audit.command import proofs_of
-
-    async def proof() -> "ConsistencyProof":
-        async with proofs_of(config) as (_, proofs):
-            return await proofs.consistency(since, to)
-
-    print(msgspec.json.encode(asyncio.run(proof())).decode())
 
 
 async def _export(

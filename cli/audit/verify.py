@@ -119,7 +119,7 @@ async def _verified(
 async def _opened(
     settings: Settings, keys: Sequence[str], witnesses: Sequence[str], config: Path | None
 ) -> "AsyncIterator[tuple[Verifier, Evidence]]":
-    from cli.audit.command import trusted_keys
+    from cli.audit.keys import trusted_keys
     from cli.audit.witness import kept_by
     from cli.database import open_database
     from cli.encryption_parts import open_contents
