@@ -133,7 +133,15 @@ class Writer:
         self._held.clear()
 
 
-@pytest.mark.parametrize(("seed", "rebuilds"), [(0, 0), (1, 0), (2, 0), (3, 0), (4, 3), (5, 3)])
+@pytest.mark.parametrize(
+    ("seed", "rebuilds"),
+    [
+        (0, 0),
+        (1, 0),
+        (4, 3),
+        *(pytest.param(*each, marks=pytest.mark.soak) for each in ((2, 0), (3, 0), (5, 3))),
+    ],
+)
 async def test_whatever_the_order_every_line_has_at_most_one_outcome(
     database: Database, seed: int, rebuilds: int
 ) -> None:
@@ -248,7 +256,7 @@ async def test_a_call_whose_last_bytes_never_come_holds_up_nobody_for_good(
 async def test_sixteen_writers_and_an_old_snapshot_meet_no_deadlock_and_leave_no_gap(
     database: Database,
 ) -> None:
-    figures = await measure(database.owner_url, database.app_url, writers=16, seconds=3)
+    figures = await measure(database.owner_url, database.app_url, writers=16, seconds=1)
     print(figures)
     assert figures.events > 0
     assert (figures.deadlocks, figures.serialization_errors) == (0, 0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from events.json_scan import is_json, items, members, one_line, string
 
-DEEP = 100_000
+DEEP = 25_000
 
 
 def _refuse(constant: str) -> NoReturn:
