@@ -90,6 +90,7 @@ class Engine:
         self._journal = journal
         self._board = board
         self._store = store
+        self._sweep_at = 0.0
         self._webhooks = webhooks
         self._sealer = sealer
         self._audit = audit
@@ -199,7 +200,10 @@ class Engine:
             follower.wake()
 
     async def _sweep(self) -> None:
+        """Each hour, and not each time the leadership is won: it looks at all of storage."""
         while True:
+            await asyncio.sleep(self._sweep_at - time.monotonic())
+            self._sweep_at = time.monotonic() + SWEEP_EVERY
             try:
                 models = self._journal.models
                 await require_owner(self._store, await models.log())
@@ -209,7 +213,6 @@ class Engine:
                     _logger.info("orphans swept", objects=swept)
             except (BatchmillError, StorageError) as error:
                 _logger.warning("orphans not swept", reason=str(error))
-            await asyncio.sleep(SWEEP_EVERY)
 
     def _inputs(self, seen: Seen[Batch]) -> InputLines:
         return InputLines(self._journal.log, self._store, seen.id, seen.state.created)

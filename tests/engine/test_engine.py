@@ -7,12 +7,15 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Self
+from uuid import UUID
 
 import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from engine.engine import Engine, Role
+from engine.engine import LEADERSHIP, Engine, Role
+from storage.local_folder import LocalFolder
+from storage.store import ObjectInfo
 from storage.sweep import OWNER
 from tests.engine.recorded import WORKER, World, request_line, world_on
 from tests.postgres import Database
@@ -29,7 +32,7 @@ async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
 
 @asynccontextmanager
 async def leading(world: World) -> AsyncIterator[None]:
-    """A process with the role `lead` alone."""
+    """A process with the role `lead` alone, and a short lease."""
     options = msgspec.structs.replace(world.options, lease=LEASE, beat=LEASE / 10)
     engine = Engine(world.journal, world.board, world.store, [], options, frozenset({Role.LEAD}))
     running = asyncio.create_task(engine.run())
@@ -81,3 +84,27 @@ async def test_what_another_database_keeps_in_the_same_place_is_left_alone(
                 await asyncio.sleep(LEASE / 10)
     assert "a folder or prefix of its own" in said[0]["reason"]
     assert await world.store.read(theirs.key, 0, 5) == b"named"
+
+
+class CountingFolder(LocalFolder):
+    """Counts how often it is listed."""
+
+    lists = 0
+
+    async def list(self, *, older_than: datetime) -> AsyncIterator[ObjectInfo]:
+        self.lists += 1
+        async for info in super().list(older_than=older_than):
+            yield info
+
+
+async def test_who_leads_again_does_not_look_at_all_of_storage_again(world: World, tmp_path: Path) -> None:
+    world.store = store = CountingFolder(tmp_path / "counted")
+    terms = set[UUID]()
+    async with leading(world), asyncio.timeout(60):
+        while len(terms) < 3:
+            if (seen := await world.board.observe(LEADERSHIP)) is not None and store.lists:
+                terms.add(seen[0])
+                await world.board.leave_leadership(LEADERSHIP, None)
+            await asyncio.sleep(LEASE / 10)
+    await store.close()
+    assert store.lists == 1
