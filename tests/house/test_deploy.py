@@ -249,18 +249,17 @@ def test_each_pod_sees_the_credentials_that_it_needs_and_no_others(name: str) ->
         for of, pod in pods(name)
     }
     every = {"BATCHMILL_DATABASE_URL_FILE"}
-    if name != "least":
-        shared = {f"BATCHMILL_{it}_FILE" for it in ("AMQP_URL", "UPSTREAM_API_KEY", "WRAPPING_KEY")} | every
-        webhooks = shared | {"BATCHMILL_WEBHOOK_KEY_FILE"}
-        assert {of: files - {"SSL_CERT_FILE"} for of, files in given.items()} == {
-            "migration": every | {"BATCHMILL_DATABASE_OWNER_URL_FILE"},
-            "api": webhooks | {"BATCHMILL_API_KEY_FILE"},
-            "coordinator": webhooks | {"BATCHMILL_AUDIT_KEY_FILE"},
-            "worker": shared,
-        }
-    else:
-        owner = {"BATCHMILL_DATABASE_OWNER_URL_FILE"}
+    owner = {"BATCHMILL_DATABASE_OWNER_URL_FILE"}
+    if name == "least":
         assert given == {"migration": every | owner, "api": every, "worker": every}
+        return
+    runs = every | {f"BATCHMILL_{it}_FILE" for it in ("AMQP_URL", "UPSTREAM_API_KEY", "WRAPPING_KEY")}
+    assert {of: files - {"SSL_CERT_FILE"} for of, files in given.items()} == {
+        "migration": every | owner,
+        "api": runs | {"BATCHMILL_WEBHOOK_KEY_FILE", "BATCHMILL_API_KEY_FILE"},
+        "coordinator": runs | {"BATCHMILL_WEBHOOK_KEY_FILE", "BATCHMILL_AUDIT_KEY_FILE"},
+        "worker": runs,
+    }
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -314,10 +313,9 @@ def test_the_chart_makes_no_secret() -> None:
 def test_roles_are_one_pods_or_divided() -> None:
     def roles(name: str) -> dict[str, str]:
         return {
-            of: value
+            of: given["BATCHMILL_ROLES"]
             for of, pod in pods(name)
-            for name, value in environment_of(pod).items()
-            if name == "BATCHMILL_ROLES"
+            if "BATCHMILL_ROLES" in (given := environment_of(pod))
         }
 
     assert roles("least") == {"batchmill-worker": "lead,plan,run"}
