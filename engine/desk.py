@@ -47,7 +47,8 @@ class Desk:
         self._id = "d_" + secrets.token_hex(8)
         self._busy: set[str] = set()
         self._pauses = Pauses(FIRST_PAUSE, LONGEST_PAUSE)
-        self._noticed = False
+        self._told = False
+        """Whether a leader has told of a batch lately: then it tells of all."""
         self._subscriptions: Sequence[Subscription] = ()
         self._stopping = False
         self._drain = Drain(options.drain)
@@ -60,9 +61,9 @@ class Desk:
         self._subscriptions = await asyncio.gather(*taking)
         async with asyncio.TaskGroup() as group:
             while True:
-                self._noticed = False
+                self._told = False
                 await asyncio.sleep(self._options.poll)
-                if not self._noticed:
+                if not self._told:
                     await self._look_around(group)
 
     async def stop(self) -> None:
@@ -78,10 +79,10 @@ class Desk:
         self._drain.hurry()
 
     async def _take(self, notice: Notice) -> None:
-        self._noticed = True
         if notice.type == BatchCreated.__name__:
             await self._try(notice.stream_id, self._plan)
         elif notice.type == LOOK:
+            self._told = True
             await self.look(notice.stream_id)
 
     async def _look_around(self, group: asyncio.TaskGroup) -> None:

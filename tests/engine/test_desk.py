@@ -12,6 +12,8 @@ import pytest
 from engine.desk import HANDS, Desk
 from engine.finalizer import Finalizer
 from engine.planner import KnownModels, Planner
+from events.batch import LinesCompleted
+from events.bus import Bus, Notice
 from events.buses.local_bus import LocalBus
 from events.event import NewEvent
 from events.work import OpenBatch
@@ -29,11 +31,11 @@ async def any_models() -> None:
     return None
 
 
-def desk_of(world: World, known_models: KnownModels = any_models) -> Desk:
-    """A desk to which no notice comes: it finds by itself what needs a hand."""
+def desk_of(world: World, known_models: KnownModels = any_models, bus: Bus | None = None) -> Desk:
+    """A desk to which no notice comes, unless by `bus`: it finds by itself what needs a hand."""
     planner = Planner(world.journal, world.store, known_models, world.options)
     finalizer = Finalizer(world.journal, world.store, world.options)
-    return Desk(world.board, LocalBus(), planner, finalizer, world.options)
+    return Desk(world.board, bus or LocalBus(), planner, finalizer, world.options)
 
 
 async def on_board(world: World, batch_id: str) -> OpenBatch:
@@ -118,6 +120,22 @@ async def test_a_desk_in_a_hurry_waits_for_nothing(world: World) -> None:
             await asked.wait()
             desk.hurry()
             await desk.stop()
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+
+
+async def test_what_is_told_of_other_batches_keeps_it_from_no_look_of_its_own(world: World) -> None:
+    """Without a leader nobody tells of a batch that is to be finalized."""
+    bus = LocalBus()
+    batch = await world.batch([request_line(0)])
+    await batch.record_lines([0])
+    working = asyncio.create_task(desk_of(world, bus=bus).run())
+    try:
+        async with asyncio.timeout(60):
+            while not (await batch.state()).ended:
+                await bus.announce([Notice("batch_other", LinesCompleted.__name__, 0)])
+                await asyncio.sleep(0.01)
     finally:
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
