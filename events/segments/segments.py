@@ -23,7 +23,7 @@ from storage.store import Store
 _SQL: Final = load_statements("events", "sql/segments.sql")
 EVER: Final = 1 << 62
 LOOKED: Final = 10_000
-"""Positions looked at together for streams that begin there."""
+"""Rows looked at together for streams that begin there."""
 NEIGHBOURS: Final = 128
 """Streams read together."""
 FIRST: Final = 64
@@ -141,8 +141,10 @@ class Segments:
     async def _rows(self, size: int) -> AsyncGenerator[list[RecordedEvent], None]:
         """Rows, stream by stream, in the order in which these began: neighbours lie in the same segments."""
         [[head]] = await self._fetch("head")
-        for begin in range(0, head or 0, LOOKED):
-            begun = await self._fetch("begun", begin, min(begin + LOOKED, head))
+        at = -EVER
+        while (upto := (await self._fetch("looked", at, head, LOOKED))[0][0]) is not None:
+            begun = await self._fetch("begun", at, upto)
+            at = upto
             for start in range(0, len(begun), NEIGHBOURS):
                 ids = [row["stream_id"] for row in begun[start : start + NEIGHBOURS]]
                 page: list[RecordedEvent] = []

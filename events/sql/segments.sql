@@ -58,6 +58,11 @@ FROM events WHERE stream_id = $1 AND version > $2 ORDER BY version LIMIT $3
 -- The last position of the log.
 SELECT max(position) FROM events
 
+-- name: looked
+-- The last position of the next rows, so many at the most, up to a position.
+SELECT max(position) FROM (
+    SELECT position FROM events WHERE position > $1 AND position <= $2 ORDER BY position LIMIT $3) e
+
 -- name: may_prune
 -- Whether this login may have events deleted.
 SELECT has_function_privilege('prune(bigint[], bytea[], text, bytea, bigint)', 'EXECUTE')

@@ -1,14 +1,17 @@
 """Whoever reads the whole log stream by stream opens a segment about once, however many streams lie in it."""
 
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
+import pytest
 
 from events.audit.digests import COLUMNS, LogRow
 from events.batch import BatchFinalizing, BatchStarted, LinesIndexed
 from events.catalog import new_event
+from events.segments import segments
 from events.segments.encoding import pack
 from events.segments.segments import Segments
 from storage.local_folder import LocalFolder
@@ -43,7 +46,7 @@ async def test_neighbours_are_read_together(stage: Stage, database: Database, tm
     store, streams = CountingFolder(tmp_path), [f"batch_{uuid4().hex}" for _ in range(STREAMS)]
     life = (BatchStarted(2, "m"), LinesIndexed(0), LinesIndexed(1), BatchFinalizing("done"))
     await stage.log.append([new_event(id, PROJECT, event) for id in streams for event in life])
-    segments = await moved(database, store)
+    objects = await moved(database, store)
 
     read = [event async for page in Segments(stage.database, store).streams(50) for event in page]
     assert len(read) == STREAMS * len(life)
@@ -51,8 +54,8 @@ async def test_neighbours_are_read_together(stage: Stage, database: Database, tm
         (id, version) for id in streams for version in range(1, len(life) + 1)
     }
     assert [event.version for event in read] == [1, 2, 3, 4] * STREAMS
-    assert len(set(store.opened)) == segments
-    assert len(store.opened) <= segments + 1
+    assert len(set(store.opened)) == objects
+    assert len(store.opened) <= objects + 1
     await store.close()
 
 
@@ -74,3 +77,28 @@ async def moved(database: Database, store: LocalFolder) -> int:
         await superuser.execute(MOVE, positions, f"audit/{number}", sha256(packed).digest(), len(packed))
     await superuser.close()
     return len(parts)
+
+
+async def test_long_streams_and_far_positions_are_read_whole(
+    stage: Stage, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "FIRST", 4)
+    monkeypatch.setattr(segments, "LOOKED", 3)
+    lengths = {f"batch_{n}": n for n in (4, 1, 9, 3, 5, 8)}
+    for id, length in lengths.items():
+        await stage.log.append([new_event(id, PROJECT, LinesIndexed(n)) for n in range(length)])
+    owner = await asyncpg.connect(
+        database.superuser_url, server_settings={"session_replication_role": "replica"}
+    )
+    await owner.execute("UPDATE events SET position = 1 << 40 WHERE position = 30")
+    await owner.execute("UPDATE events SET position = -7 WHERE position = 5")
+    await owner.close()
+    for size in (2, 7, 100):
+        pages = [page async for page in Segments(stage.database, None).streams(size)]
+        assert all(len(page) <= size for page in pages)
+        places = [(event.stream_id, event.version) for page in pages for event in page]
+        assert sorted(places) == [(id, n + 1) for id in sorted(lengths) for n in range(lengths[id])]
+        assert [id for id, _ in groupby(place[0] for place in places)] == [
+            "batch_1",
+            *(id for id in lengths if id != "batch_1"),
+        ]
