@@ -81,12 +81,13 @@ async def _work(settings: Settings) -> None:
 @asynccontextmanager
 async def _health(settings: Settings, stack: "Stack") -> AsyncIterator[None]:
     """Answers health checks while the block runs, where a port is set for them."""
-    from api.health import create_health_app
-    from cli.listening import HttpServer, listen, url_of
-
     if settings.health_port is None:
         yield
         return
+
+    from api.health import create_health_app
+    from cli.listening import HttpServer, listen, url_of
+
     listener = listen(settings.host, settings.health_port)
     with listener:
         server = HttpServer(create_health_app(stack.journal, stack.audit), listener, grace=1.0)
