@@ -102,8 +102,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     read_timeout: Annotated[Duration, "Longest silence of the upstream during one attempt."] = 600.0
     line_timeout: Annotated[Duration, "Longest time one attempt of a line may take."] = 600.0
     attempts: Annotated[Count, "Attempts of a line before its last answer is its outcome."] = 5
-    retry_share: Annotated[Share, "Retries of a route, as a share of its fresh sends."] = 0.2
-    retry_floor: Annotated[Count, "Retries a second a route may make whatever its share."] = 10
+    retry_share: Annotated[Share, "Retries of a route in one worker, as a share of its fresh sends."] = 0.2
+    retry_floor: Annotated[Count, "Retries a second that a route may make in one worker, whatever its share."] = 10
     answer_cap: Annotated[Size, "Largest answer of the upstream that is taken."] = 16 * MIB
     answers_in_flight: Annotated[Size, "Answers a worker holds in memory; above it sends wait."] = 128 * MIB
     probe_interval: Annotated[Duration, "First wait between probes of a paused route; it doubles."] = 5.0
