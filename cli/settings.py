@@ -103,7 +103,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     line_timeout: Annotated[Duration, "Longest time one attempt of a line may take."] = 600.0
     attempts: Annotated[Count, "Attempts of a line before its last answer is its outcome."] = 5
     retry_share: Annotated[Share, "Retries of a route in one worker, as a share of its fresh sends."] = 0.2
-    retry_floor: Annotated[Count, "Retries a second that a route may make in one worker, whatever its share."] = 10
+    retry_floor: Annotated[
+        Count, "Retries a second that a route may make in one worker, whatever its share."
+    ] = 10
     answer_cap: Annotated[Size, "Largest answer of the upstream that is taken."] = 16 * MIB
     answers_in_flight: Annotated[Size, "Answers a worker holds in memory; above it sends wait."] = 128 * MIB
     probe_interval: Annotated[Duration, "First wait between probes of a paused route; it doubles."] = 5.0
@@ -166,8 +168,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     storage_url: Annotated[
         StorageUrl,
         Otherwise("a folder in `data_dir`"),
-        "Where the contents of files are kept, of this database alone: `file:///folder`, `s3://bucket/prefix`, "
-        "`gs://…` or `az://…`.",
+        "Where the contents of files are kept, of this database alone: `file:///folder`, "
+        "`s3://bucket/prefix`, `gs://…` or `az://…`.",
     ] = None
     free_space_floor: Annotated[
         Space, "Below this much free disk no line is handed out and no upload is taken."
