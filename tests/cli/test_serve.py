@@ -111,6 +111,7 @@ async def test_the_log_is_json_and_tells_neither_keys_nor_bodies(
     assert sorted(event["event"] for event in events) == sorted(
         [
             "leading",
+            "registered",
             "sealing",
             "serving",
             "batch planned",
