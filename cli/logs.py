@@ -5,12 +5,14 @@ What libraries log through the standard library comes out in the same form, from
 
 import logging
 import sys
+import time
+from math import inf
 from typing import Final
 
 import structlog
 from structlog.stdlib import ProcessorFormatter
 from structlog.tracebacks import ExceptionDictTransformer
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -20,6 +22,28 @@ LEVELS: Final = {
 }
 # A traceback's variables hold request bodies and keys: none of them is ever shown.
 _TRACEBACKS: Final = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
+REPEATED: Final = 60.0
+"""Seconds for which a warning is not told again."""
+_WARNINGS: Final = 1_000
+"""Most warnings that are remembered as told."""
+
+
+class _NewsOnly:
+    """Drops a warning that was told within a minute, where only warnings were told since. A database that is
+    away for long would fill the log of every process with the same few of them each second."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, float] = {}
+
+    def __call__(self, _logger: WrappedLogger, level: str, entry: EventDict) -> EventDict:
+        if level != "warning" or len(self._told) >= _WARNINGS:
+            self._told.clear()
+        if level == "warning":
+            words, now = repr(entry), time.monotonic()
+            if now - self._told.get(words, -inf) < REPEATED:
+                raise structlog.DropEvent
+            self._told[words] = now
+        return entry
 
 
 def set_up_logs(level: str, format: str) -> None:
@@ -36,7 +60,7 @@ def set_up_logs(level: str, format: str) -> None:
         else [_TRACEBACKS, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
-        processors=stamps + renders,
+        processors=[_NewsOnly(), *stamps, *renders],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )

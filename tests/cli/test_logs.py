@@ -34,6 +34,12 @@ def test_what_is_below_the_level_is_not_logged() -> None:
     assert logged('logger.info("noise")', level="warning") == []
 
 
+def test_a_warning_that_comes_again_and_again_is_told_once_until_there_is_other_news() -> None:
+    again = 'for part in "aabab": logger.warning("board not seen", part=part, reason="database away")\n'
+    lines = logged(f'{again}logger.info("leading")\n{again}')
+    assert [json.loads(line).get("part") for line in lines] == ["a", "b", None, "a", "b"]
+
+
 def test_libraries_are_heard_from_warnings_up_in_the_same_form() -> None:
     (line,) = logged(f'{LIBRARY}.info("noise"); {LIBRARY}.warning("lost %s", "a thread")', level="debug")
     told = json.loads(line)
