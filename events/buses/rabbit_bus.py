@@ -20,7 +20,7 @@ from events.buses.broker_connection import broker_calls
 from events.buses.broker_link import Link
 from events.buses.rabbit_publisher import Declare, Outgoing, Publisher, Unroutable
 from events.buses.rabbit_subscription import DeclareQueue, Subscription, Take
-from events.buses.topology import NOTICE, NOTICES, WAKE, Topology
+from events.buses.topology import IN_HAND, NOTICE, NOTICES, WAKE, Topology
 from events.errors import BatchmillError, BusUnavailable
 
 _logger = structlog.get_logger()
@@ -141,7 +141,7 @@ class RabbitBus:
                 await self._offer_again(route, work, message)
 
         return await self._subscribe(
-            lambda channel: self.topology.declare_work(channel, route), take, hands=prefetch
+            lambda channel: self.topology.declare_work(channel, route), take, hands=min(prefetch, IN_HAND)
         )
 
     def on_wake(self, wake: Callable[[Sequence[Notice]], None]) -> Callable[[], None]:

@@ -31,6 +31,8 @@ NOTICES: Final = 10_000
 """Most notices kept; over it the oldest are dropped, and found in the log."""
 CHUNKS: Final = 10_000
 """Most chunks kept a route; over it the broker refuses. The dispatcher keeps far fewer."""
+IN_HAND: Final = 2_000
+"""Most messages that a quorum queue hands to one consumer before they are acknowledged."""
 WAKES: Final = 1_000
 """Most wakes kept for a process that does not listen; the oldest are dropped."""
 DEAD: Final = 10_000

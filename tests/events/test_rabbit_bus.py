@@ -38,6 +38,13 @@ async def test_many_processes_declare_the_same_at_once(broker: Broker) -> None:
     await asyncio.gather(*(bus.close() for bus in buses))
 
 
+async def test_a_worker_may_want_more_in_hand_than_the_broker_hands_out(bus: RabbitBus) -> None:
+    handler = Handler()
+    await bus.take_work("gpu", 70_000, handler)
+    await bus.offer("gpu", Work("batch_1", 1))
+    assert await handler.next() == Work("batch_1", 1)
+
+
 async def test_an_announcement_wakes_other_processes(bus: RabbitBus, broker: Broker) -> None:
     other = RabbitBus(broker.url, broker.topology)
     assert await other.connect(within=PATIENCE)
