@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from storage.store import NameTaken, StorageError, Store
+from storage.store import ObjectMissing, StorageError, Store
 
 PAGE = 1000
 OWNER: Final = "owner"
@@ -19,13 +19,17 @@ OWNER: Final = "owner"
 async def require_owner(store: Store, log: UUID) -> None:
     """Has the place belong to this log from now on. Raises `StorageError` where it is another's, whose events
     name what ours do not."""
+    ours = f"{log}\n".encode()
     try:
-        await store.keep(OWNER, f"{log}\n".encode())
-    except NameTaken as error:
+        found = await store.read(OWNER, 0, len(ours))
+    except ObjectMissing:
+        await store.keep(OWNER, ours)
+        return
+    if found != ours:
         raise StorageError(
-            f"another database keeps its files in the same place ({error}): give each a folder or prefix of "
-            "its own"
-        ) from error
+            f"another database keeps its files in the same place ({OWNER!r} there names its log): give each "
+            "a folder or prefix of its own"
+        )
 
 
 async def sweep(
