@@ -13,6 +13,7 @@ from engine.http_upstream import HttpUpstream
 from engine.lane import Lane
 from engine.recorder import Recorder
 from engine.route_watch import RouteWatch
+from engine.routes import PausePolicy
 from engine.worker import Worker
 from events.batch import Batch, StartBatch
 from events.bus import Work
@@ -107,7 +108,7 @@ async def station_on(world: World, ledger: Path, **options: Any) -> AsyncIterato
     chosen = msgspec.structs.replace(world.options, **({"beat": 0.05, "flush_interval": 0.02} | options))
     async with ledger_upstream(ledger) as upstream:
         over_http = HttpUpstream(upstream.url, None)
-        watch = RouteWatch(ROUTE, over_http)
+        watch = RouteWatch(ROUTE, over_http, PausePolicy(first_wait=0.1, longest_wait=0.1))
         recorder = Recorder(world.journal, chosen)
         station: Station
 
