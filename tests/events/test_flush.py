@@ -216,14 +216,15 @@ async def test_no_flush_is_no_call_that_fails(stage: Stage) -> None:
     assert await stage.log.flush([]) == []
 
 
-async def test_a_line_costs_the_log_at_most_64_bytes(stage: Stage) -> None:
+async def test_a_line_costs_the_log_at_most_64_bytes(database: Database) -> None:
     flushes, lines = 100, 256
-    batch_id = await stage.running_batch(flushes * lines)
-    claims = await stage.claims(batch_id, range(0, flushes * lines + 1, lines))
-    for claim in claims:
-        await stage.log.flush([flush_of(claim, claim.open_lines(), event_id=UUID(int=claim.id << 64))])
-    async with stage.database.reading() as connection:
-        size = await connection.fetchval("SELECT pg_total_relation_size('events')")
+    async with open_stage(database.app_url) as stage:
+        batch_id = await stage.running_batch(flushes * lines)
+        claims = await stage.claims(batch_id, range(0, flushes * lines + 1, lines))
+        for claim in claims:
+            await stage.log.flush([flush_of(claim, claim.open_lines(), event_id=UUID(int=claim.id << 64))])
+        async with stage.database.reading() as connection:
+            size = await connection.fetchval("SELECT pg_total_relation_size('events')")
     per_line = size / (flushes * lines)
     print(f"the log takes {per_line:.1f} bytes a line beside its body")
     assert per_line <= 64

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
 import events
 from events.database import Connection
@@ -16,7 +17,7 @@ from events.database import Database as Pools
 from events.log import Row
 from events.statements import load_statements
 from tests.events.stage import Stage, flush_of
-from tests.postgres import Database
+from tests.postgres import Database, PostgresServer
 
 LARGE: Final = {
     "events",
@@ -69,13 +70,25 @@ ANALYZE;
 """
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def full_database(
+    postgres_server: PostgresServer, migrated_template: Database
+) -> AsyncIterator[Database]:
+    """A log of some size."""
+    async with postgres_server.new_database(migrated_template.name) as full:
+        owner = await asyncpg.connect(full.owner_url)
+        await owner.execute(FILL)
+        await owner.execute("SELECT begin_copy(NULL, NULL)")
+        await owner.execute("INSERT INTO read_models_copy SELECT * FROM read_models")
+        await owner.execute("ANALYZE read_models_copy")
+        await owner.close()
+        yield full
+
+
 @pytest.fixture
-async def full(database: Database) -> AsyncIterator[asyncpg.Connection]:
-    """The owner's connection to a log of some size."""
-    owner = await asyncpg.connect(database.owner_url)
-    await owner.execute(FILL)
-    await owner.execute("SELECT begin_copy(NULL, NULL)")
-    await owner.execute("INSERT INTO read_models_copy SELECT * FROM read_models; ANALYZE read_models_copy")
+async def full(full_database: Database) -> AsyncIterator[asyncpg.Connection]:
+    """Its owner's connection."""
+    owner = await asyncpg.connect(full_database.owner_url)
     await owner.execute("SET plan_cache_mode = force_generic_plan")
     yield owner
     await owner.close()
@@ -114,10 +127,8 @@ class _OneConnection(Pools):
         yield self._connection
 
 
-async def test_no_function_of_the_log_reads_a_large_table_from_end_to_end(
-    full: asyncpg.Connection, database: Database
-) -> None:
-    pools = await Pools.open(database.app_url)
+async def test_no_function_of_the_log_reads_a_large_table_from_end_to_end(full_database: Database) -> None:
+    pools = await Pools.open(full_database.app_url)
     async with pools.writing() as connection, connection.transaction():
         stage = Stage(_OneConnection(connection))
         batch_id = await stage.running_batch(lines=4)
