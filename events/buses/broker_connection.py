@@ -70,9 +70,7 @@ class Connection(aio_pika.Connection):
             async with broker_calls(seconds, what):
                 try:
                     await self.connect()
-                except (
-                    Exception
-                ) as error:  # at nonsense from the other end the client library raises anything
+                except Exception as error:  # where the other end talks nonsense, the library raises anything
                     raise BusUnavailable(f"{what}: {_reason(error)}") from error
 
     async def leave(self, channel: AbstractChannel | None = None) -> None:
