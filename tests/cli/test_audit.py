@@ -14,7 +14,7 @@ from events.audit.leaf import event_leaf
 from events.audit.note import parse_public_key
 from events.audit.records import parse_signed
 from events.audit.tree import includes
-from tests.serve_process import ran, serve_process
+from tests.serve_process import ran_here, serve_process
 
 Capture = pytest.CaptureFixture[str]
 
@@ -95,15 +95,15 @@ def kept_audit_key_public(folder: Path) -> str:
     return key.public.text
 
 
-def test_what_a_server_sealed_is_checked_with_its_public_key(tmp_path: Path) -> None:
-    settings = {"BATCHMILL_DATA_DIR": str(tmp_path / "data")}
+def test_what_a_server_sealed_is_checked_with_its_public_key(data_folder: Path) -> None:
+    settings = {"BATCHMILL_DATA_DIR": str(data_folder)}
     with serve_process(settings=settings) as served:
         assert served.url
-        asked = ran("audit", "proof", "--position", "1", settings=settings)
+        asked = ran_here("audit", "proof", "--position", "1", settings=settings)
         while "no checkpoint covers position 1 yet" in asked.stderr:
-            asked = ran("audit", "proof", "--position", "1", settings=settings)
+            asked = ran_here("audit", "proof", "--position", "1", settings=settings)
     told = json.loads(asked.stdout)
-    [key] = [private.public for private in parse_private_keys(kept_audit_key(tmp_path / "data"))]
+    [key] = [private.public for private in parse_private_keys(kept_audit_key(data_folder))]
     signed = parse_signed(told["checkpoint"])
     assert signed.note.signers([key]) == [key]
     leaf = event_leaf(bytes.fromhex(told["digest"]), told["stream_id"], told["version"])

@@ -140,6 +140,7 @@ async def test_a_second_run_and_a_changed_input_are_refused(tmp_path: Path) -> N
         assert (await batchmill(*arguments)).code == ExitCode.OK
 
 
+@pytest.mark.usefixtures("made_state")
 async def test_what_is_not_valid_is_told_by_line_and_leaves_nothing_behind(tmp_path: Path) -> None:
     source, output = write_input(tmp_path / "in.jsonl", 3), tmp_path / "out.jsonl"
     with source.open("a") as more:

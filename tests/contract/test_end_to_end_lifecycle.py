@@ -310,13 +310,15 @@ def test_a_list_is_walked_while_its_batches_move(client: OpenAI) -> None:
     assert all(listed[id] == client.batches.retrieve(id) for id in wanted)
 
 
-def test_without_an_upstream_inputs_are_validated_and_batches_say_what_they_wait_for(tmp_path: Path) -> None:
+def test_without_an_upstream_inputs_are_validated_and_batches_say_what_they_wait_for(
+    data_folder: Path,
+) -> None:
     settings = {"BATCHMILL_API_KEY": KEY, "BATCHMILL_FREE_SPACE_FLOOR": "0"}
     two_models = joined(
         request(f"line-{n}", ask("hello") | {"model": model})
         for n, model in enumerate(("small", "large", "small"))
     )
-    with serve_process("--data-dir", tmp_path, settings=settings) as alone:
+    with serve_process("--data-dir", data_folder, settings=settings) as alone:
         alone.until("no upstream is set")
         client = alone.client(KEY)
         failed = until_ended(client, submit(client, two_models))
