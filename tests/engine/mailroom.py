@@ -139,6 +139,6 @@ class Mailroom:
 
 @pytest.fixture
 async def mailroom(database: Database) -> AsyncIterator[Mailroom]:
-    """The mailroom of a stage on a database of its own."""
+    """The mailroom of a stage on an empty log."""
     async with open_stage(database.app_url) as stage:
         yield Mailroom(stage)
