@@ -1,6 +1,13 @@
 """Who caused an event: its metadata, recorded and digested with it, and no part of what it says."""
 
+import os
+import socket
+from typing import Final
+
 import msgspec
+
+PROCESS: Final = f"{socket.gethostname()}/{os.getpid()}"
+"""Which process this is: its host, which in a cluster is its pod, and its number there."""
 
 
 class Origin(msgspec.Struct, frozen=True, omit_defaults=True):

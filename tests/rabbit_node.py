@@ -200,6 +200,10 @@ class RabbitNode:
         """How many clients are connected."""
         return int(self.evaluate("length(rabbit_networking:connections())"))
 
+    def told_of_connections(self) -> str:
+        """What its operator sees of its clients, by what they say of their connections."""
+        return self.evaluate("rabbit_networking:connection_info_all([client_properties])")
+
     def raise_alarm(self) -> None:
         """Has it out of memory: whoever publishes is blocked until `end_alarm`."""
         self.evaluate("vm_memory_monitor:set_vm_memory_high_watermark(0.00001)")

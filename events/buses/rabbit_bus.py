@@ -22,6 +22,7 @@ from events.buses.rabbit_publisher import Declare, Outgoing, Publisher, Unroutab
 from events.buses.rabbit_subscription import DeclareQueue, Subscription, Take
 from events.buses.topology import IN_HAND, NOTICE, NOTICES, WAKE, Topology
 from events.errors import BatchmillError, BusUnavailable
+from events.origin import PROCESS
 
 _logger = structlog.get_logger()
 PATIENCE: Final = 5.0
@@ -62,8 +63,8 @@ class RabbitBus:
         self._subscriptions: set[Subscription] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._to_publish = Link(url, "batchmill publishes", patience)
-        self._to_take = Link(url, "batchmill takes", patience)
+        self._to_publish = Link(url, f"batchmill {PROCESS} publishes", patience)
+        self._to_take = Link(url, f"batchmill {PROCESS} takes", patience)
         self._offers = self.publisher()
         self._notices = _Outbox(self._to_publish, self._publish_notices)
         self._own_wakes = _Outbox(self._to_publish, self._publish_wakes)

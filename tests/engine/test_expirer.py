@@ -9,14 +9,13 @@ import pytest
 from engine.eraser import Eraser
 from engine.expirer import Expirer
 from engine.finalizer import Finalizer
-from engine.origin import PROCESS
 from engine.projector import Projector
 from events.errors import LeadershipLost, NotFound
 from events.event import NewEvent
 from events.file import File
 from events.follower import Follower
 from events.log import Leadership
-from events.origin import Origin
+from events.origin import PROCESS, Origin
 from events.rebuild import rebuild
 from events.upload import Upload
 from storage.store import ObjectMissing

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from engine.finalizer import Finalizer
-from engine.origin import PROCESS
 from engine.planner import Planner
-from events.origin import Origin
+from events.origin import PROCESS, Origin
 from tests.engine.recorded import World, request_line, world_on
 from tests.engine.running import station_on
 from tests.postgres import Database

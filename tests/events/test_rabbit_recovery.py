@@ -15,6 +15,7 @@ from events.buses.rabbit_bus import RabbitBus
 from events.buses.rabbit_subscription import Subscription
 from events.buses.topology import NOTICE, Topology
 from events.errors import BusUnavailable
+from events.origin import PROCESS
 from tests.events.bus_suite import NOTICE as A_NOTICE
 from tests.events.bus_suite import PATIENCE, Handler, placed
 from tests.rabbit_node import RabbitNode
@@ -121,6 +122,12 @@ async def test_connections_that_are_closed_are_opened_again(bus: RabbitBus, brok
         await works(bus, workers, readers, number)
         broker_node.close_connections()
     await works(bus, workers, readers, 3)
+
+
+async def test_an_operator_sees_whose_connections_are_whose(bus: RabbitBus, broker_node: RabbitNode) -> None:
+    names = broker_node.told_of_connections()
+    assert f"batchmill {PROCESS} publishes" in names
+    assert f"batchmill {PROCESS} takes" in names
 
 
 async def test_a_chunk_in_hand_when_the_connection_goes_comes_again(
