@@ -32,19 +32,22 @@ async def broker_calls(seconds: float, what: str) -> AsyncIterator[None]:
     `NoAnswer`.
 
     A channel that dies cancels whoever waits on it: that, too, is a failure of the broker, unless this task
-    was cancelled itself.
+    was cancelled itself. And of the latter the client library may make a failure, which it is not.
     """
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
     try:
         async with asyncio.timeout(seconds):
             yield
     except asyncio.CancelledError as cancelled:
-        task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
         raise BusUnavailable(f"{what}: the channel was closed") from cancelled
     except TimeoutError as late:
         raise NoAnswer(f"{what}: no answer within {seconds:g} s") from late
     except CONNECTION_EXCEPTIONS as error:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError from error
         raise BusUnavailable(f"{what}: {_reason(error)}") from error
 
 

@@ -205,3 +205,21 @@ async def test_a_peer_that_hangs_up_in_between_is_one_too() -> None:
     with pytest.raises(BusUnavailable, match="not connected"):
         async with broker_calls(1.0, "not connected"):
             raise StopAsyncIteration  # what the client library says then
+
+
+async def test_a_call_that_was_cancelled_is_no_failure_whatever_the_client_library_makes_of_it() -> None:
+    begun = asyncio.Event()
+
+    async def call() -> None:
+        async with broker_calls(60.0, "not published"):
+            try:
+                begun.set()
+                await asyncio.Event().wait()
+            except asyncio.CancelledError as cancelled:  # as it does where the connection is lost meanwhile
+                raise aio_pika.exceptions.AMQPConnectionError("closed") from cancelled
+
+    calling = asyncio.create_task(call())
+    await begun.wait()
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
