@@ -32,7 +32,7 @@ async def broker_calls(seconds: float, what: str) -> AsyncIterator[None]:
     `NoAnswer`.
 
     A channel that dies cancels whoever waits on it: that, too, is a failure of the broker, unless this task
-    was cancelled itself. And of the latter the client library may make a failure, which it is not.
+    was cancelled itself. And of the latter the client library may make a failure, or nothing at all.
     """
     task = asyncio.current_task()
     before = 0 if task is None else task.cancelling()
@@ -49,6 +49,9 @@ async def broker_calls(seconds: float, what: str) -> AsyncIterator[None]:
         if task is not None and task.cancelling() > before:
             raise asyncio.CancelledError from error
         raise BusUnavailable(f"{what}: {_reason(error)}") from error
+    else:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 def _reason(error: Exception) -> str:

@@ -207,7 +207,10 @@ async def test_a_peer_that_hangs_up_in_between_is_one_too() -> None:
             raise StopAsyncIteration  # what the client library says then
 
 
-async def test_a_call_that_was_cancelled_is_no_failure_whatever_the_client_library_makes_of_it() -> None:
+@pytest.mark.parametrize("made", [aio_pika.exceptions.AMQPConnectionError("closed"), None])
+async def test_a_call_that_was_cancelled_is_cancelled_whatever_the_client_library_makes_of_it(
+    made: Exception | None,
+) -> None:
     begun = asyncio.Event()
 
     async def call() -> None:
@@ -216,7 +219,8 @@ async def test_a_call_that_was_cancelled_is_no_failure_whatever_the_client_libra
                 begun.set()
                 await asyncio.Event().wait()
             except asyncio.CancelledError as cancelled:  # as it does where the connection is lost meanwhile
-                raise aio_pika.exceptions.AMQPConnectionError("closed") from cancelled
+                if made is not None:
+                    raise made from cancelled
 
     calling = asyncio.create_task(call())
     await begun.wait()
