@@ -24,6 +24,8 @@ from tests.upstream import LedgerUpstream
 
 CONCURRENCY: Final = 8
 SETTINGS: Final = {"concurrency": str(CONCURRENCY), "chunk_lines": "16"}
+YIELDING: Final = SETTINGS | {"yield_after": "100ms"}
+"""Workers give chunks back in mid-work."""
 CREW: Final = ("lead,plan,run",) * 3
 LINES: Final = 1200
 FREEZES: Final = 40
@@ -111,8 +113,9 @@ async def test_a_worker_that_stands_still_is_replaced_and_records_nothing_when_i
 ) -> None:
     lines, more = fresh_names(LINES), fresh_names(40)
     upstream.latency = 0.05
+    settings = YIELDING if point == "hand_back.before" else SETTINGS
     async with (
-        fleet(tmp_path, upstream.url, database, broker.url, SETTINGS, CREW) as pods,
+        fleet(tmp_path, upstream.url, database, broker.url, settings, CREW) as pods,
         register_of(database) as register,
     ):
         leader = await pods.leader()
