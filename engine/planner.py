@@ -1,7 +1,7 @@
 """Plans a batch: reads its input once, and starts it or fails it with the reasons, by line.
 
-The thinking is in `events.planning`; here is the reading, off the event loop where
-the input is large, and the recording.
+The thinking is in `events/inputs/planning.py`; here is the reading, off the event loop where the input is
+large, and the recording.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 import pytest
 from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from engine.engine import LEADERSHIP, Engine, Role
 from storage.local_folder import LocalFolder
@@ -78,11 +79,15 @@ async def test_what_another_database_keeps_in_the_same_place_is_left_alone(
     theirs = await world.store.put(body_of(b"named elsewhere"), prefix="files", project="p")
     os.utime(tmp_path / "objects" / theirs.key, (0, 0))
     await world.store.keep(OWNER, b"another\n")
+
+    def reasons(logs: Sequence[EventDict]) -> list[str]:
+        return [line["reason"] for line in logs if line["event"] == "orphans not swept"]
+
     with capture_logs() as logs:
         async with leading(world), asyncio.timeout(60):
-            while not (said := [one for one in logs if one["event"] == "orphans not swept"]):  # noqa: ASYNC110
+            while not (told := reasons(logs)):  # noqa: ASYNC110  # nobody tells
                 await asyncio.sleep(LEASE / 10)
-    assert "a folder or prefix of its own" in said[0]["reason"]
+    assert "a folder or prefix of its own" in told[0]
     assert await world.store.read(theirs.key, 0, 5) == b"named"
 
 
